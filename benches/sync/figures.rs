@@ -1,0 +1,117 @@
+//! The figures: for people, and as JSON for whoever compares runs.
+
+use std::{fs, path::Path};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{Size, progress::say};
+
+/// Everything that a run measures.
+#[derive(Debug, Default)]
+pub struct Figures {
+    pub floor_seconds: f64,
+    pub all_ready_seconds: f64,
+    pub ratio: f64,
+    pub api_requests_per_object: f64,
+    pub api_writes_per_object: f64,
+    /// Every kind of request while the objects were new, and how often.
+    pub api_requests: String,
+    pub store_reads_per_object: f64,
+    pub logins: usize,
+    pub cpu_seconds: f64,
+    pub peak_rss_mb: f64,
+    pub idle_api_requests_per_minute: f64,
+    pub idle_store_reads_per_minute: f64,
+    pub idle_cpu_seconds_per_minute: f64,
+    pub restart_api_writes: usize,
+    pub restart_seconds: f64,
+    pub rss_mb_beside_deployments: f64,
+    pub peak_rss_mb_beside_deployments: f64,
+}
+
+/// One line of the table: what, how much, and what is aimed at.
+type Line = (String, String, &'static str);
+
+impl Figures {
+    /// Prints them and writes them to `target/bench/sync.json`.
+    pub fn publish(&self, size: Size) -> Result<()> {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
+        fs::create_dir_all(&folder)?;
+        let file = folder.join("sync.json");
+        fs::write(&file, format!("{:#}\n", self.json()))?;
+        let lines = self.lines(size);
+        let width = lines.iter().map(|(what, _, _)| what.chars().count()).max().unwrap_or_default();
+        println!();
+        for (what, value, aim) in lines {
+            let aim = if aim.is_empty() { String::new() } else { format!("   (aim: {aim})") };
+            println!("{what:<width$}  {value:>10}{aim}");
+        }
+        println!("\nrequests while the objects were new: {}", self.api_requests);
+        say(&format!("written to {}", file.display()));
+        Ok(())
+    }
+
+    fn lines(&self, size: Size) -> Vec<Line> {
+        let objects = size.objects;
+        let line = |what: &str, value: String, aim| (what.to_owned(), value, aim);
+        vec![
+            (
+                format!("floor: {objects} BotSecrets, Secrets and statuses by a bare client, s"),
+                format!("{:.2}", self.floor_seconds),
+                "",
+            ),
+            (format!("{objects} new BotSecrets until all are Ready, s"), format!("{:.2}", self.all_ready_seconds), ""),
+            line("ratio", format!("{:.2}", self.ratio), "at most 1.6"),
+            line(
+                "API requests an object, but watches and TokenRequests",
+                format!("{:.3}", self.api_requests_per_object),
+                "2",
+            ),
+            line("  of them writes", format!("{:.3}", self.api_writes_per_object), "2"),
+            line("OpenBao reads an object", format!("{:.3}", self.store_reads_per_object), "1"),
+            line("OpenBao logins in all", self.logins.to_string(), "1"),
+            line("the operator's processor time, s", format!("{:.2}", self.cpu_seconds), ""),
+            line("the operator's peak memory, MB", format!("{:.1}", self.peak_rss_mb), "under 60"),
+            line(
+                "idle at 30s, a minute: API requests, but watches and TokenRequests",
+                format!("{:.1}", self.idle_api_requests_per_minute),
+                "0",
+            ),
+            line("  OpenBao reads", format!("{:.1}", self.idle_store_reads_per_minute), "two an object"),
+            line("  processor time, s", format!("{:.2}", self.idle_cpu_seconds_per_minute), ""),
+            line("restart: API writes", self.restart_api_writes.to_string(), "0"),
+            line("  until every object is known good, s", format!("{:.2}", self.restart_seconds), ""),
+            (
+                format!("memory beside {} unrelated Deployments, MB", size.deployments),
+                format!("{:.1}", self.rss_mb_beside_deployments),
+                "under 100",
+            ),
+            line("  its peak, MB", format!("{:.1}", self.peak_rss_mb_beside_deployments), ""),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "floor_seconds": rounded(self.floor_seconds),
+            "all_ready_seconds": rounded(self.all_ready_seconds),
+            "ratio": rounded(self.ratio),
+            "api_requests_per_object": rounded(self.api_requests_per_object),
+            "store_reads_per_object": rounded(self.store_reads_per_object),
+            "logins": self.logins,
+            "cpu_seconds": rounded(self.cpu_seconds),
+            "peak_rss_mb": rounded(self.peak_rss_mb),
+            "idle_api_requests_per_minute": rounded(self.idle_api_requests_per_minute),
+            "idle_store_reads_per_minute": rounded(self.idle_store_reads_per_minute),
+            "idle_cpu_seconds_per_minute": rounded(self.idle_cpu_seconds_per_minute),
+            "restart_api_writes": self.restart_api_writes,
+            "restart_seconds": rounded(self.restart_seconds),
+            // The name that comparisons know, whatever BENCH_DEPLOYMENTS says.
+            "rss_mb_beside_20000_deployments": rounded(self.rss_mb_beside_deployments),
+        })
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

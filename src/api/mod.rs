@@ -1,0 +1,47 @@
+//! The custom resources of group `botsecret.dev`: the types, their schema and
+//! the CEL rules with which the API server refuses what cannot work.
+//!
+//! `crds/` is generated from here by `botsecret crds`.
+
+mod bot_secret;
+mod duration;
+mod names;
+mod schema;
+mod state;
+mod status;
+mod store;
+
+pub use bot_secret::{
+    BotSecret, BotSecretSpec, CreationPolicy, DataEntry, DataFromEntry, DecodingStrategy, DeletionPolicy,
+    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, MetadataPolicy, OnCollision, RemoteRef, Rewrite,
+    RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target, Template, TemplateMergePolicy,
+    WorkloadChoice, WorkloadKind, WorkloadRef,
+};
+pub use duration::{Interval, Timeout};
+pub use names::{
+    ANNOTATION_REFRESH, ANNOTATION_STATE, LABEL_MERGED, LABEL_OWNER, STATE_PREFIX, delivery_annotation, field_manager,
+    issued_annotation, marker_annotation, owner_label, state_annotation,
+};
+pub use state::{KeyChange, Renewal, Revision, State, rolling_digests};
+pub use status::{BotSecretStatus, LeaseStatus, LeasedSecret, RolloutState, TargetStatus, WorkloadStatus};
+pub use store::{
+    AwsAuth, AwsJwtAuth, AwsSecretAuth, AwsService, AwsSessionTag, AwsStore, AzureAuth, AzureAuthority,
+    AzureEnvironment, AzureManagedIdentity, AzureSecretAuth, AzureStore, AzureWorkloadIdentity, BotSecretStore,
+    BotSecretStoreSpec, ClusterBotSecretStore, ClusterBotSecretStoreSpec, GcpAuth, GcpFederation, GcpGkeIdentity,
+    GcpImpersonation, GcpSecretAuth, GcpStore, GcpTokenEndpoints, KubernetesServer, KubernetesStore, Limits,
+    OAuth2Assertion, OAuth2Auth, OAuth2ClientSecret, OAuth2Exchange, OAuth2Store, Provider, SecretKeyRef, StoreSpec,
+    TokenEndpoint, VaultAppRoleAuth, VaultAuth, VaultCertAuth, VaultJwtAuth, VaultKubernetesAuth, VaultKvVersion,
+    VaultStore,
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// API group of every kind here.
+pub const GROUP: &str = "botsecret.dev";
+
+/// The three definitions, in the order in which they are written to `crds/`.
+#[must_use]
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    [BotSecret::crd(), BotSecretStore::crd(), ClusterBotSecretStore::crd()].map(schema::finished).into()
+}

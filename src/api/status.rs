@@ -1,0 +1,161 @@
+//! What the operator reports on a BotSecret. Written only when something of
+//! meaning changes: there is no moving timestamp in it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator last found and did.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BotSecretStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Reconciling and Stalled as kstatus reads them, with Synced and
+    /// RolledOut for the two halves of the work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The last value of the annotation botsecret.dev/refresh that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_refresh: Option<String>,
+    /// The Secret as the operator last wrote or verified it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetStatus>,
+    /// Where the rollout of the current revision stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutState>,
+    /// The credentials that were issued for this BotSecret, as long as there is
+    /// something to renew or to revoke. Records that the operator did not write
+    /// here itself are ignored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 400))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["accessor"]))]
+    pub leases: Vec<LeaseStatus>,
+}
+
+/// The Secret as the operator last wrote or verified it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetStatus {
+    /// Name of the Secret.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its resourceVersion: another one means that somebody else wrote it.
+    pub resource_version: String,
+    /// Revision of its data. It changes when, and only when, a value changes.
+    pub revision: String,
+    /// Keyed digest of the data whose change rolls workloads: by it a Secret
+    /// that is lost is known to be made again the same.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rolling: String,
+    /// Keys whose new values roll nobody: they count in it by name alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quiet: Vec<String>,
+}
+
+/// Where the rollout of one revision stands.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutState {
+    /// The revision that the workloads below are to hold.
+    pub revision: String,
+    /// Whether every workload holds it: no pod that may hold an older value is
+    /// left.
+    pub complete: bool,
+    /// The workloads that this revision concerns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
+    pub workloads: Vec<WorkloadStatus>,
+}
+
+/// One workload in a rollout.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadStatus {
+    /// Deployment, StatefulSet or DaemonSet.
+    pub kind: String,
+    /// Its name, in the BotSecret's namespace.
+    pub name: String,
+    /// Its UID; empty where it does not exist.
+    pub uid: String,
+    /// The newest revision of a key that it uses.
+    pub revision: String,
+    /// Rolling, RolledOut, Paused, OnDelete, Partitioned or Reverted; Missing
+    /// where rollout.list names what does not exist.
+    pub state: String,
+    /// How often the operator patched it for this revision: once, or twice
+    /// when somebody undid the first.
+    pub patches: i32,
+}
+
+/// One credential that was issued. None of its values is in here.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseStatus {
+    /// Names the login at the manager that the credential hangs on.
+    #[schemars(length(max = 512))]
+    pub accessor: String,
+    /// Its place under dataFrom when it was issued, counted from 0.
+    pub index: i32,
+    /// Keyed digest of what was asked: another request is another credential.
+    pub entry: String,
+    /// The store that it is from.
+    pub store: super::StoreRef,
+    /// That store's UID.
+    pub store_uid: String,
+    /// Its lease id; empty where it has none.
+    #[schemars(length(max = 2048))]
+    pub lease: String,
+    /// When it was issued.
+    pub issued: String,
+    /// How many seconds its login was good for at first.
+    pub login_seconds: i64,
+    /// How many seconds it was good for at first. Renewals are not noted here.
+    pub seconds: i64,
+    /// Whether it can be renewed.
+    pub renewable: bool,
+    /// Issuing, Live, or Retiring (another took its place, and it is revoked
+    /// once no pod may hold it).
+    pub state: String,
+    /// Number of the revision of the Secret that took its place; 0 before.
+    pub replaced_by: i64,
+    /// When another took its place, by the API server's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<String>,
+    /// The Secrets that hold it or held it. Where there are none, an earlier
+    /// version made this record, and nothing says which pods hold it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub secrets: Vec<LeasedSecret>,
+    /// Whether the spec named workloads meanwhile, whose pods may hold it
+    /// though they show no use of the Secret.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
+    /// When the ServiceAccount's token ends with which its login was made, where
+    /// the manager may renew that no longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ends: Option<String>,
+    /// Proves that the operator wrote this record, for this BotSecret.
+    #[schemars(length(max = 128))]
+    pub mac: String,
+}
+
+/// A Secret that holds or held a credential.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeasedSecret {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// When a write took the credential out of it: pods that began later do not
+    /// hold it. Absent while it may lie there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
+    /// Number of the last revision of the Secret that held it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
+}

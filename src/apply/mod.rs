@@ -1,0 +1,21 @@
+//! Writes the Secret, in one guarded request, or not at all.
+//!
+//! A Secret that is ours is created, or replaced with the resourceVersion of a
+//! fresh read; one that we only share (`creationPolicy: Merge`) is applied by a
+//! field manager of this BotSecret's own, with uid and resourceVersion in the
+//! body. A bare server-side apply would be no precondition: a late replay puts
+//! old data back, and an absent object is created.
+
+mod decide;
+mod desired;
+mod error;
+#[cfg(test)]
+mod loss_tests;
+mod recorded;
+mod write;
+
+pub use decide::{Known, next_state};
+pub use desired::Desired;
+pub use error::{ApplyError, ApplyProblem};
+pub use recorded::rolling_digest;
+pub use write::{Applied, Before, Effect, apply, delete, may_be_written};

@@ -1,0 +1,76 @@
+//! The command line. Each command is a file; `main` only picks one.
+//!
+//! Exit codes: 0 done, 1 failed, 2 asked for something that does not exist.
+
+mod completion;
+pub mod crds;
+pub mod logging;
+pub mod operator;
+mod version;
+
+use std::io::{self, Write};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// What any command may fail with. Its text goes to people, so it holds no
+/// values.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Keeps Kubernetes Secrets true to external secret managers, read with each
+/// bot's own identity, and rolls workloads when a value rotates.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator until it is told to stop
+    Operator(operator::OperatorArguments),
+    /// Print the custom resource definitions, or write them to a folder
+    Crds(crds::CrdsArguments),
+    /// Print the version and what this build can speak to
+    Version(version::VersionArguments),
+    /// Print a completion script for a shell
+    Completion(completion::CompletionArguments),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// What went wrong, for people.
+    pub fn run(self) -> Result<(), Error> {
+        match self.command {
+            Command::Operator(arguments) => operator::run(arguments),
+            Command::Crds(arguments) => crds::run(&arguments),
+            Command::Version(arguments) => version::run(&arguments),
+            Command::Completion(arguments) => completion::run(&arguments),
+        }
+    }
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// One YAML document
+    Yaml,
+}
+
+/// Prints to standard output. A reader that has seen enough, such as `head`,
+/// is no failure.
+fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

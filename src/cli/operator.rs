@@ -1,0 +1,186 @@
+//! `botsecret operator`.
+
+use std::{fs, io, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use clap::Args;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    Error,
+    logging::{self, LogFormat},
+};
+use crate::runtime::{self, Election};
+
+/// What `botsecret operator` takes.
+#[derive(Debug, Args)]
+pub struct OperatorArguments {
+    /// Serve these namespaces only, separated by commas; the whole cluster when empty
+    #[arg(long, env = "BOTSECRET_NAMESPACES", value_name = "A,B", default_value = "", hide_default_value = true)]
+    namespaces: Namespaces,
+
+    /// The operator's own namespace, which holds its digest key [default: the one it runs in, else botsecret-system]
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    operator_namespace: Option<Namespace>,
+
+    /// Where metrics and probes are served
+    #[arg(long, env = "BOTSECRET_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+
+    /// Write only while holding a Lease, so that several replicas can run: one leads, the others stand by
+    #[arg(long, env = "BOTSECRET_LEADER_ELECT")]
+    leader_elect: bool,
+
+    /// The Lease that replicas share, in the operator's own namespace
+    #[arg(long, value_name = "NAME", default_value = "botsecret")]
+    lease_name: String,
+
+    /// The UID of the pod that this runs in: started again in it, a container takes up its own Lease at once
+    #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
+    pod_uid: Option<String>,
+
+    /// How log lines are written
+    #[arg(long, env = "BOTSECRET_LOG_FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+
+    /// What is logged: a level, or directives such as info,botsecret::rollout=debug. Other crates' lines stay capped
+    #[arg(long, env = "BOTSECRET_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = logging::parse_level)]
+    log_level: String,
+
+    /// A kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the pod's own account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+
+    /// The context to use from the kubeconfig file
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+pub(super) fn run(arguments: OperatorArguments) -> Result<(), Error> {
+    logging::start(arguments.log_format, &arguments.log_level)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // As a task, on the threads that run everything else: what is blocked on
+    // runs on a thread of its own, to which every event must be handed over.
+    runtime.block_on(async { tokio::spawn(serve(arguments)).await.map_err(io::Error::other)? })
+}
+
+async fn serve(arguments: OperatorArguments) -> Result<(), Error> {
+    // For the process: what brings no provider of its own uses this one. Fails
+    // only where one is set already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let options = runtime::Options {
+        config: cluster(arguments.kubeconfig, arguments.context).await?,
+        namespaces: arguments.namespaces.0,
+        operator_namespace: arguments.operator_namespace.map_or_else(own_namespace, |namespace| namespace.0),
+        listen: arguments.listen,
+        election: if arguments.leader_elect {
+            Some(Election { lease: arguments.lease_name, identity: identity(arguments.pod_uid)? })
+        } else {
+            None
+        },
+    };
+    Ok(runtime::run(options, shutdown).await?)
+}
+
+/// Which cluster, and as whom.
+async fn cluster(file: Option<PathBuf>, context: Option<String>) -> Result<Config, Error> {
+    if file.is_none() && context.is_none() {
+        return Config::infer()
+            .await
+            .map_err(|_| "no cluster: run inside one, set KUBECONFIG, or name a file with --kubeconfig".into());
+    }
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    match &file {
+        Some(file) => match Kubeconfig::read_from(file) {
+            Ok(read) => Config::from_custom_kubeconfig(read, &options).await,
+            Err(error) => Err(error),
+        },
+        None => Config::from_kubeconfig(&options).await,
+    }
+    .map_err(|error| {
+        let what = match &error {
+            // These may quote the file, and with it a credential.
+            KubeconfigError::Parse(_) => "it is not a kubeconfig file".to_owned(),
+            other => other.to_string(),
+        };
+        let name = file.map_or_else(|| "the kubeconfig".to_owned(), |file| file.display().to_string());
+        format!("{name} cannot be used: {what}").into()
+    })
+}
+
+/// What this process calls itself in the Lease: by its pod, or else as no other.
+fn identity(pod: Option<String>) -> Result<String, Error> {
+    let unique = if let Some(uid) = pod.filter(|uid| !uid.is_empty()) {
+        uid
+    } else {
+        let mut bytes = [0; 8];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the system gave no randomness")?;
+        format!("{:016x}", u64::from_be_bytes(bytes))
+    };
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Ok(format!("{}_{unique}", host.trim()))
+}
+
+/// The namespace of the pod that this runs in.
+fn own_namespace() -> String {
+    fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+        .map(|text| text.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "botsecret-system".to_owned())
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Namespace(String);
+
+impl FromStr for Namespace {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let bytes = name.as_bytes();
+        let valid = (1..=63).contains(&bytes.len())
+            && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+            && !name.starts_with('-')
+            && !name.ends_with('-');
+        if valid { Ok(Self(name.to_owned())) } else { Err(format!("{name:?} is not the name of a namespace")) }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Namespaces(Vec<String>);
+
+impl FromStr for Namespaces {
+    type Err = String;
+
+    fn from_str(list: &str) -> Result<Self, Self::Err> {
+        let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names: Vec<_> = names.map(|name| name.parse::<Namespace>().map(|name| name.0)).collect::<Result<_, _>>()?;
+        // A list whose names went missing must not open the whole cluster.
+        if names.is_empty() && !list.is_empty() {
+            return Err("it names no namespace: name one, or give nothing at all for the whole cluster".to_owned());
+        }
+        Ok(Self(names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Namespaces;
+
+    #[test]
+    fn namespaces_are_a_list_where_empty_means_all() {
+        let parsed = |text: &str| text.parse::<Namespaces>().map(|list| list.0);
+        assert_eq!(parsed(""), Ok(vec![]));
+        assert_eq!(parsed("a, b-2,"), Ok(vec!["a".to_owned(), "b-2".to_owned()]));
+        for wrong in ["A", "a/b", "-a", "a,b_c", "*", ",", " ", " , ,"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+}

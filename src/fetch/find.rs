@@ -1,0 +1,111 @@
+//! Searches, shared by all who ask the same at the same time.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use tokio::time::Instant;
+
+use super::{
+    breaker::Evidence,
+    interrupted,
+    lane::Pass,
+    locked,
+    logins::Live,
+    seat::{RESULT_KEPT, Seat},
+};
+use crate::stores::{FindQuery, Progress, StoreError};
+
+type Found = Result<Arc<Vec<String>>, StoreError>;
+
+/// A search as callers see it.
+pub(super) struct Find {
+    /// When the request was sent; unset while it waits for its turn.
+    began: Arc<OnceLock<Instant>>,
+    found: Shared<BoxFuture<'static, Found>>,
+}
+
+impl Seat {
+    /// The keys that a search finds which begins, or began, at or after
+    /// `fresh_since`.
+    pub(super) fn find(self: &Arc<Self>, query: &FindQuery, fresh_since: Instant) -> Shared<BoxFuture<'static, Found>> {
+        let mut finds = locked(&self.finds);
+        if let Some(find) = finds.get(query)
+            && find.began.get().is_none_or(|began| *began >= fresh_since)
+        {
+            self.logins.counters.shared_finds.add(1);
+            return find.found.clone();
+        }
+        let began = Arc::new(OnceLock::new());
+        // A task of its own: no caller that goes away takes the search along.
+        let task = tokio::spawn(Arc::clone(self).search_once(query.clone(), Arc::clone(&began)));
+        let found = async move { task.await.unwrap_or_else(|_| Err(interrupted())) }.boxed().shared();
+        finds.insert(query.clone(), Find { began, found: found.clone() });
+        found
+    }
+
+    async fn search_once(self: Arc<Self>, query: FindQuery, began: Arc<OnceLock<Instant>>) -> Found {
+        let found = AssertUnwindSafe(self.search(&query, &began)).catch_unwind().await.unwrap_or_else(|_| {
+            self.logins.counters.panics.add(1);
+            Err(interrupted())
+        });
+        let _ = began.set(Instant::now());
+        let seat = Arc::downgrade(&self);
+        tokio::spawn(async move {
+            tokio::time::sleep(RESULT_KEPT).await;
+            let Some(seat) = seat.upgrade() else { return };
+            let mut finds = locked(&seat.finds);
+            if finds.get(&query).is_some_and(|find| Arc::ptr_eq(&find.began, &began)) {
+                finds.remove(&query);
+            }
+        });
+        match found {
+            Ok(keys) => Ok(Arc::new(keys)),
+            Err(error) => {
+                self.logins.counters.failed(error.class);
+                Err(StoreError { session_dead: false, ..error })
+            }
+        }
+    }
+
+    async fn search(&self, query: &FindQuery, began: &OnceLock<Instant>) -> Result<Vec<String>, StoreError> {
+        let (live, pass) = self.ready().await?;
+        let refused = match self.search_with(&live, pass, query, began).await {
+            Err(error) if error.session_dead => error,
+            result => return result,
+        };
+        // The login may be dead: one new login, one more try.
+        if !self.logins.replace(&live) {
+            return Err(refused);
+        }
+        let (live, pass) = self.ready().await?;
+        let result = self.search_with(&live, pass, query, began).await;
+        self.logins.learn_from_retry(result.is_ok());
+        result
+    }
+
+    async fn search_with(
+        &self,
+        live: &Live,
+        pass: Pass,
+        query: &FindQuery,
+        began: &OnceLock<Instant>,
+    ) -> Result<Vec<String>, StoreError> {
+        // Of two tries the first counts: fewer may share it, never more.
+        let _ = began.set(Instant::now());
+        self.logins.counters.finds.add(1);
+        let progress = Progress::default();
+        let result = pass.within(progress.of(live.session.find(query))).await.flatten();
+        let result = result.map_err(|error| progress.explain(error));
+        pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
+        if result.is_ok() {
+            live.prove();
+        }
+        result
+    }
+}

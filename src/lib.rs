@@ -1,0 +1,18 @@
+//! BotSecret: a Kubernetes operator that keeps native Secrets true to external
+//! secret managers, read with each bot's own identity, and rolls workloads
+//! when a value rotates.
+
+pub mod api;
+pub mod apply;
+pub mod build;
+pub mod cli;
+pub mod deadline;
+pub mod fetch;
+pub mod leases;
+pub mod plan;
+pub mod report;
+pub mod rollout;
+pub mod runtime;
+pub mod secret;
+pub mod stores;
+pub mod watch;

@@ -1,0 +1,137 @@
+//! Whether a read is due.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Memory;
+use crate::{
+    api::{ANNOTATION_REFRESH, BotSecret},
+    watch::Observed,
+};
+
+/// A credential that is in use and ends waits no longer than this for the next
+/// try, however slow the back-off is.
+const LONGEST_TO_RENEW: Duration = Duration::from_secs(30);
+
+/// Whether to read the manager in this pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Read; a value read at or after this moment will do.
+    Read {
+        /// When the read fell due.
+        since: Instant,
+        /// Whether somebody waits for it: a new, edited or forced one, or a
+        /// repair. Periodic refreshes stand back behind these.
+        urgent: bool,
+    },
+    /// Not before then; `None`: nothing to read any more.
+    Later(Option<Instant>),
+    /// Somebody else keeps changing the Secret: it is put right again then.
+    Contested(Instant),
+}
+
+/// Decides whether the manager is to be read now.
+#[must_use]
+pub fn due(observed: &Observed, memory: &Memory, now: Instant) -> Due {
+    let object = &observed.bot_secret;
+    if object.spec.suspend == Some(true) || object.metadata.deletion_timestamp.is_some() {
+        return Due::Later(None);
+    }
+    let forced = refresh_requested(object).is_some();
+    let edited = memory.read_generation != object.metadata.generation;
+    // Before anything else that wants a read: who deletes the Secret again and
+    // again wakes us each time.
+    if !forced
+        && !edited
+        && is_drifted(observed)
+        && let Some(until) = memory.repairs.contested_until(now)
+    {
+        return Due::Contested(until);
+    }
+    if let Some(since) = memory.wanted_since {
+        // An event that leaves a BotSecret with nothing to read (a restart, an
+        // interval of 0) is no reason to read it again.
+        if forced || memory.read_generation.is_some() || !is_read_for_good(observed) {
+            return Due::Read { since, urgent: true };
+        }
+    }
+    let waiting = memory.next_read.filter(|at| *at > now);
+    if forced && waiting.is_none_or(|_| memory.failures == 0) {
+        return Due::Read { since: now, urgent: true };
+    }
+    if memory.failures > 0 {
+        let next_read = memory.next_read.into_iter().chain(end_of_patience(object, memory)).min();
+        return match next_read.filter(|at| *at > now) {
+            Some(at) => Due::Later(Some(at)),
+            None => Due::Read { since: next_read.unwrap_or(now), urgent: memory.last_success.is_none() },
+        };
+    }
+    // A credential that is to be issued waits for no interval.
+    if memory.leases.due || is_drifted(observed) {
+        return Due::Read { since: now, urgent: true };
+    }
+    if is_read_for_good(observed) {
+        // What ends is had anew all the same.
+        return match memory.renewal {
+            Some(renewal) if renewal.due <= now => Due::Read { since: renewal.due, urgent: false },
+            renewal => Due::Later(renewal.map(|renewal| renewal.due)),
+        };
+    }
+    match waiting {
+        Some(at) if !edited => Due::Later(Some(at)),
+        _ => Due::Read { since: memory.next_read.filter(|_| !edited).unwrap_or(now), urgent: edited },
+    }
+}
+
+/// When to try again at the latest after a failure, because what lies on the
+/// Secret ends: a back-off of a long interval would outlast it.
+fn end_of_patience(object: &BotSecret, memory: &Memory) -> Option<Instant> {
+    object.status.as_ref().and_then(|status| status.target.as_ref())?;
+    let again = memory.failed_at? + LONGEST_TO_RENEW;
+    if memory.leases.due { Some(again) } else { memory.renewal.map(|renewal| renewal.due.max(again)) }
+}
+
+/// The value of the refresh annotation, if it has not been acted on.
+#[must_use]
+pub fn refresh_requested(object: &BotSecret) -> Option<&str> {
+    let asked = object.metadata.annotations.as_ref()?.get(ANNOTATION_REFRESH)?;
+    let handled = object.status.as_ref().and_then(|status| status.last_handled_refresh.as_ref());
+    (Some(asked) != handled).then_some(asked)
+}
+
+/// An interval of 0, and the Secret is there as this generation wanted it.
+fn is_read_for_good(observed: &Observed) -> bool {
+    let object = &observed.bot_secret;
+    object.spec.interval().period().is_none() && is_synced(object) && !is_drifted(observed)
+}
+
+/// Whether the status says that the Secret is there as the present spec wants
+/// it.
+#[must_use]
+pub fn is_synced(object: &BotSecret) -> bool {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| {
+        condition.type_ == "Synced"
+            && condition.status == "True"
+            && condition.observed_generation == object.metadata.generation
+    })
+}
+
+/// Whether the Secret is not the one that the status records. Before the first
+/// write there is nothing to drift from.
+fn is_drifted(observed: &Observed) -> bool {
+    let object = &observed.bot_secret;
+    let Some(recorded) = object.status.as_ref().and_then(|status| status.target.as_ref()) else { return false };
+    if recorded.name != object.target_name() {
+        return true;
+    }
+    match &observed.secret {
+        Some(facts) => facts.uid != recorded.uid || facts.resource_version != recorded.resource_version,
+        None => true,
+    }
+}
+
+#[cfg(test)]
+#[path = "due_tests.rs"]
+mod tests;

@@ -1,0 +1,13 @@
+//! What is due, and when next. Pure: no client, no clock, no randomness.
+
+mod backoff;
+mod due;
+mod memory;
+mod queue;
+mod renewal;
+
+pub use backoff::{Clock, Retry, next_tick, retry_delay};
+pub use due::{Due, due, is_synced, refresh_requested};
+pub use memory::{Memory, Repairs};
+pub use queue::Queue;
+pub use renewal::Renewal;

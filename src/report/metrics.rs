@@ -1,0 +1,192 @@
+//! Metrics in Prometheus' text format: base units, bounded labels.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+use super::Reason;
+use crate::fetch::FetchCounters;
+
+/// Failures by reason: the list of reasons is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+/// Reads that failed, by class of failure.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClass {
+    class: &'static str,
+}
+
+/// BotSecrets by whether they are ready.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReady {
+    ready: &'static str,
+}
+
+/// Every metric of the operator.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    passes: Counter,
+    failures: Family<ByReason, Counter>,
+    /// Passes that ended in a panic.
+    pub panics: Counter,
+    /// Values that changed at the source and were written.
+    pub rotations: Counter,
+    /// Patches that rolled a workload.
+    pub rollouts: Counter,
+    /// Changes by others that were undone.
+    pub repairs: Counter,
+    /// Leased credentials on record, those included that wait to be revoked.
+    pub leases: Gauge,
+    /// Leased credentials that were issued.
+    pub leases_issued: Counter,
+    /// Those of them that took another's place.
+    pub lease_replacements: Counter,
+    /// Renewals of logins and leases.
+    pub lease_renewals: Counter,
+    /// Credentials that were revoked.
+    pub lease_revocations: Counter,
+    /// Credentials that could not be revoked and end by themselves.
+    pub leases_left_to_end: Counter,
+    /// Records in a status that the operator did not write.
+    pub lease_records_ignored: Counter,
+    seconds: Histogram,
+    objects: Family<ByReady, Gauge>,
+    /// The last read that went well, of any BotSecret.
+    pub last_success: Gauge<f64, AtomicU64>,
+    reads: Counter,
+    shared_reads: Counter,
+    searches: Counter,
+    logins: Counter,
+    token_requests: Counter,
+    read_errors: Family<ByClass, Counter>,
+    store_panics: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry with every metric at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("botsecret"),
+            passes: Counter::default(),
+            failures: Family::default(),
+            panics: Counter::default(),
+            rotations: Counter::default(),
+            rollouts: Counter::default(),
+            repairs: Counter::default(),
+            leases: Gauge::default(),
+            leases_issued: Counter::default(),
+            lease_replacements: Counter::default(),
+            lease_renewals: Counter::default(),
+            lease_revocations: Counter::default(),
+            leases_left_to_end: Counter::default(),
+            lease_records_ignored: Counter::default(),
+            seconds: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0]),
+            objects: Family::default(),
+            last_success: Gauge::default(),
+            reads: Counter::default(),
+            shared_reads: Counter::default(),
+            searches: Counter::default(),
+            logins: Counter::default(),
+            token_requests: Counter::default(),
+            read_errors: Family::default(),
+            store_panics: Counter::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register("build", "Version of the operator", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("reconciles", "Passes over BotSecrets", self.passes.clone());
+        registry.register("reconcile_failures", "Passes that failed, by reason", self.failures.clone());
+        registry.register("reconcile_panics", "Passes that ended in a panic", self.panics.clone());
+        registry.register_with_unit("reconcile", "How long passes take", Unit::Seconds, self.seconds.clone());
+        registry.register("rotations", "Changes of values that were written", self.rotations.clone());
+        registry.register("rollouts", "Patches that rolled a workload", self.rollouts.clone());
+        registry.register("repairs", "Changes by others that were undone", self.repairs.clone());
+        registry.register("objects", "BotSecrets, by readiness", self.objects.clone());
+        registry.register("leases", "Leased credentials on record, with those to be revoked", self.leases.clone());
+        registry.register("leases_issued", "Leased credentials that were issued", self.leases_issued.clone());
+        registry.register("lease_replacements", "Issued in the place of another", self.lease_replacements.clone());
+        registry.register("lease_renewals", "Renewals of logins and leases", self.lease_renewals.clone());
+        registry.register("lease_revocations", "Credentials that were revoked", self.lease_revocations.clone());
+        registry.register(
+            "leases_left_to_end",
+            "Credentials that could not be revoked",
+            self.leases_left_to_end.clone(),
+        );
+        registry.register(
+            "lease_records_ignored",
+            "Records in status of others' making",
+            self.lease_records_ignored.clone(),
+        );
+        registry.register_with_unit(
+            "last_success_timestamp",
+            "When values were last read, of any BotSecret",
+            Unit::Seconds,
+            self.last_success.clone(),
+        );
+        registry.register("store_reads", "Reads of secret managers", self.reads.clone());
+        registry.register("store_shared_reads", "Reads that another BotSecret's answered", self.shared_reads.clone());
+        registry.register("store_searches", "Searches of secret managers", self.searches.clone());
+        registry.register("store_logins", "Logins at secret managers", self.logins.clone());
+        registry.register("token_requests", "ServiceAccount tokens asked for", self.token_requests.clone());
+        registry.register("store_errors", "Reads of secret managers that failed, by class", self.read_errors.clone());
+        registry.register("store_panics", "Reads that ended in a panic", self.store_panics.clone());
+        self
+    }
+
+    /// A pass is over.
+    pub fn passed(&self, seconds: f64, failure: Option<Reason>) {
+        self.passes.inc();
+        self.seconds.observe(seconds);
+        if let Some(reason) = failure {
+            self.failures.get_or_create(&ByReason { reason: reason.name() }).inc();
+        }
+    }
+
+    /// How many BotSecrets are ready, and how many are not.
+    pub fn count_objects(&self, ready: usize, not_ready: usize) {
+        for (label, count) in [("true", ready), ("false", not_ready)] {
+            self.objects.get_or_create(&ByReady { ready: label }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The text that `/metrics` answers.
+    #[must_use]
+    pub fn text(&self, fetched: &FetchCounters) -> String {
+        for (counter, total) in [
+            (&self.reads, fetched.reads()),
+            (&self.shared_reads, fetched.shared_reads()),
+            (&self.searches, fetched.finds()),
+            (&self.logins, fetched.logins()),
+            (&self.token_requests, fetched.token_requests()),
+            (&self.store_panics, fetched.panics()),
+        ] {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        for (class, total) in fetched.errors().filter(|(_, total)| *total > 0) {
+            let counter = self.read_errors.get_or_create(&ByClass { class: class.name() });
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

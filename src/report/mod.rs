@@ -1,0 +1,14 @@
+//! Turns one typed outcome of a pass into conditions, events, metrics and log
+//! lines. No other stage writes status.
+
+mod events;
+mod metrics;
+mod outcome;
+mod reason;
+mod status;
+
+pub use events::{Emitter, Notice, notices};
+pub use metrics::Metrics;
+pub use outcome::{Outcome, Problem, RolloutReport, SyncReport, WorkloadReport};
+pub use reason::Reason;
+pub use status::status;

@@ -1,0 +1,194 @@
+//! The closed list of reasons that conditions and events give.
+
+use std::fmt;
+
+/// Why a condition is as it is. Each has a page in the documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The Secret holds the current values.
+    Synced,
+    /// `suspend: true`.
+    Suspended,
+    /// No workload needs to roll.
+    UpToDate,
+    /// Every workload holds the current revision.
+    RolledOut,
+    /// Workloads are being rolled.
+    RollingOut,
+    /// A workload is paused, replaces its pods only by hand, or does not exist.
+    WaitingForWorkload,
+    /// Somebody undid a rollout twice.
+    Reverted,
+    /// A workload could not be patched.
+    RolloutRefused,
+    /// A store does not exist.
+    StoreNotFound,
+    /// A store is not offered to this namespace.
+    StoreNotAllowed,
+    /// A store, or a reference into it, cannot be right as written.
+    InvalidStore,
+    /// The ServiceAccount does not exist, or no token may be had for it.
+    IdentityUnavailable,
+    /// The manager does not let this identity log in.
+    LoginDenied,
+    /// The manager does not let this identity read the secret.
+    AccessDenied,
+    /// The remote secret does not exist.
+    RemoteSecretMissing,
+    /// The property, or its value, does not exist.
+    PropertyMissing,
+    /// The values do not make a valid Secret.
+    InvalidData,
+    /// The Secret would be, or the answer was, too large.
+    TooLarge,
+    /// The manager is down, sealed or unreachable.
+    StoreUnavailable,
+    /// The manager does not answer in time.
+    StoreTimeout,
+    /// The manager asks for patience.
+    StoreThrottled,
+    /// The manager answers with an older version than the applied one.
+    StaleRead,
+    /// A Secret of the target's name belongs to somebody else.
+    TargetForeign,
+    /// Another BotSecret writes the target.
+    TargetConflict,
+    /// There is no Secret to merge into.
+    TargetMissing,
+    /// The Secret or its namespace is being deleted.
+    TargetTerminating,
+    /// A quota or an admission policy refused the Secret.
+    TargetRefused,
+    /// The API server calls the Secret invalid.
+    TargetInvalid,
+    /// The operator lacks a right.
+    OperatorForbidden,
+    /// A leased credential cannot be renewed.
+    LeaseNotRenewable,
+    /// Somebody else keeps changing the Secret.
+    Contested,
+    /// The Kubernetes API failed.
+    KubernetesUnavailable,
+    /// A fault of the operator's own.
+    InternalError,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 33] = [
+        Self::Synced,
+        Self::Suspended,
+        Self::UpToDate,
+        Self::RolledOut,
+        Self::RollingOut,
+        Self::WaitingForWorkload,
+        Self::Reverted,
+        Self::RolloutRefused,
+        Self::StoreNotFound,
+        Self::StoreNotAllowed,
+        Self::InvalidStore,
+        Self::IdentityUnavailable,
+        Self::LoginDenied,
+        Self::AccessDenied,
+        Self::RemoteSecretMissing,
+        Self::PropertyMissing,
+        Self::InvalidData,
+        Self::TooLarge,
+        Self::StoreUnavailable,
+        Self::StoreTimeout,
+        Self::StoreThrottled,
+        Self::StaleRead,
+        Self::TargetForeign,
+        Self::TargetConflict,
+        Self::TargetMissing,
+        Self::TargetTerminating,
+        Self::TargetRefused,
+        Self::TargetInvalid,
+        Self::OperatorForbidden,
+        Self::LeaseNotRenewable,
+        Self::Contested,
+        Self::KubernetesUnavailable,
+        Self::InternalError,
+    ];
+
+    /// As it stands in a condition.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Synced => "Synced",
+            Self::Suspended => "Suspended",
+            Self::UpToDate => "UpToDate",
+            Self::RolledOut => "RolledOut",
+            Self::RollingOut => "RollingOut",
+            Self::WaitingForWorkload => "WaitingForWorkload",
+            Self::Reverted => "Reverted",
+            Self::RolloutRefused => "RolloutRefused",
+            Self::StoreNotFound => "StoreNotFound",
+            Self::StoreNotAllowed => "StoreNotAllowed",
+            Self::InvalidStore => "InvalidStore",
+            Self::IdentityUnavailable => "IdentityUnavailable",
+            Self::LoginDenied => "LoginDenied",
+            Self::AccessDenied => "AccessDenied",
+            Self::RemoteSecretMissing => "RemoteSecretMissing",
+            Self::PropertyMissing => "PropertyMissing",
+            Self::InvalidData => "InvalidData",
+            Self::TooLarge => "TooLarge",
+            Self::StoreUnavailable => "StoreUnavailable",
+            Self::StoreTimeout => "StoreTimeout",
+            Self::StoreThrottled => "StoreThrottled",
+            Self::StaleRead => "StaleRead",
+            Self::TargetForeign => "TargetForeign",
+            Self::TargetConflict => "TargetConflict",
+            Self::TargetMissing => "TargetMissing",
+            Self::TargetTerminating => "TargetTerminating",
+            Self::TargetRefused => "TargetRefused",
+            Self::TargetInvalid => "TargetInvalid",
+            Self::OperatorForbidden => "OperatorForbidden",
+            Self::LeaseNotRenewable => "LeaseNotRenewable",
+            Self::Contested => "Contested",
+            Self::KubernetesUnavailable => "KubernetesUnavailable",
+            Self::InternalError => "InternalError",
+        }
+    }
+
+    /// The reason of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
+    /// Whether waiting alone may cure it.
+    #[must_use]
+    pub fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Self::StoreUnavailable
+                | Self::StoreTimeout
+                | Self::StoreThrottled
+                | Self::StaleRead
+                | Self::TargetTerminating
+                | Self::KubernetesUnavailable
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn p9_every_reason_has_a_name_of_its_own_and_a_page_and_no_page_lacks_a_reason() {
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        let pages = include_str!("../../docs/reasons.md");
+        let headings: BTreeSet<_> = pages.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(names, headings);
+    }
+}

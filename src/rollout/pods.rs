@@ -1,0 +1,119 @@
+//! Whether a pod may hold an older value.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{Resource, api::ObjectMeta};
+use serde::Deserialize;
+
+use super::required;
+use crate::{
+    api::{State, marker_annotation},
+    watch::{SecretUse, UsesSecrets, null_is_default, uses_of},
+};
+
+/// The decoded part of a Pod.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = Pod)]
+pub struct PodView {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: PodSpecView,
+    #[serde(default)]
+    status: PodStatusView,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpecView {
+    #[serde(deserialize_with = "null_is_default")]
+    node_name: String,
+    #[serde(flatten)]
+    uses: UsesSecrets,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodStatusView {
+    #[serde(deserialize_with = "null_is_default")]
+    phase: String,
+}
+
+/// What matters of a pod.
+#[derive(Clone, Debug)]
+pub struct PodFacts {
+    /// Its name.
+    pub name: String,
+    /// When it was made: it read the Secret no earlier.
+    pub created: Option<Timestamp>,
+    /// Whether it has a node. Before, nothing can have read a Secret for it;
+    /// after, its status may lag behind what has.
+    pub scheduled: bool,
+    /// Whether it is on its way out.
+    pub terminating: bool,
+    /// Whether it has ended for good.
+    pub finished: bool,
+    /// The markers that it was made with.
+    pub annotations: BTreeMap<String, String>,
+    /// The controller's kind and name.
+    pub controller: Option<(String, String)>,
+    /// The Secrets that it uses.
+    pub uses: Vec<SecretUse>,
+}
+
+impl PodView {
+    /// What matters of it.
+    #[must_use]
+    pub fn facts(&self) -> PodFacts {
+        PodFacts {
+            name: self.metadata.name.clone().unwrap_or_default(),
+            created: self.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            scheduled: !self.spec.node_name.is_empty(),
+            terminating: self.metadata.deletion_timestamp.is_some(),
+            finished: matches!(self.status.phase.as_str(), "Succeeded" | "Failed"),
+            annotations: self.metadata.annotations.clone().unwrap_or_default(),
+            controller: self
+                .metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .find(|owner| owner.controller == Some(true))
+                .map(|owner| (owner.kind.clone(), owner.name.clone())),
+            uses: uses_of(&self.spec.uses),
+        }
+    }
+}
+
+/// How far the clocks of two API servers may be apart, in seconds.
+pub const CLOCKS_APART: i64 = 600;
+
+/// Whether this pod may hold a value of `secret` from before the change that
+/// its own use of it requires. A pod that is Terminating still does. The list
+/// that it is from is to be fresher than the write.
+///
+/// With `by_use` false its own use is not asked: for workloads that were named
+/// because it cannot be seen.
+#[must_use]
+pub fn holds_older(pod: &PodFacts, secret: &str, state: &State, by_use: bool) -> bool {
+    pod.scheduled && began_before(pod, secret, state, by_use)
+}
+
+/// The same without regard to whether it has a node by now: where this says
+/// no, it stays so.
+#[must_use]
+pub fn began_before(pod: &PodFacts, secret: &str, state: &State, by_use: bool) -> bool {
+    if pod.finished {
+        return false;
+    }
+    let usage = pod.uses.iter().find(|usage| usage.secret == secret);
+    if by_use && usage.is_none() {
+        return false;
+    }
+    let Some(requirement) = required(state, usage.filter(|_| by_use)) else { return false };
+    let Some(created) = pod.created else { return true };
+    let written = requirement.written_at.as_second();
+    let marked = pod.annotations.get(&marker_annotation(secret)).is_some_and(|marker| requirement.met_by(marker));
+    // Both times are the API server's, to the second: within the same second
+    // the pod may have been first, unless it bears the marker.
+    if marked { created.as_second() < written - CLOCKS_APART } else { created.as_second() <= written }
+}

@@ -1,0 +1,224 @@
+//! The requests of a rollout: a fresh read, a decision, a guarded patch.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+    core::{NamespaceResourceScope, Selector},
+};
+
+use super::{Delivery, PodFacts, PodView, Requirement, Step, WorkloadState, decide, pods::began_before};
+use crate::{
+    api::{State, WorkloadKind, delivery_annotation, field_manager, marker_annotation},
+    deadline::within,
+    watch::{DaemonSetView, DeploymentView, StatefulSetView, WorkloadFacts, WorkloadId, WorkloadView},
+};
+
+/// A workload that could not be rolled this time.
+#[derive(Debug, thiserror::Error)]
+pub enum RollOutError {
+    /// Somebody else wrote it in between: try again at once.
+    #[error("{kind} {name} changed while it was rolled; it is tried again")]
+    Conflict {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The operator lacks a right, or an admission policy refused the patch.
+    #[error("the Kubernetes API refused to {action} {kind} {name}: {said}")]
+    Refused {
+        /// What was asked.
+        action: &'static str,
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The API server's message.
+        said: String,
+    },
+    /// The API server failed or did not answer.
+    #[error("the Kubernetes API did not answer for {kind} {name}; it is tried again")]
+    Unavailable {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What is to be done to one workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// The BotSecret that asks for it.
+    pub bot_secret: &'a str,
+    /// The Secret that the workload uses.
+    pub secret: &'a str,
+    /// The workload.
+    pub id: &'a WorkloadId,
+    /// What its pods must hold.
+    pub requirement: &'a Requirement,
+    /// The Secret's state, its times final.
+    pub state: &'a State,
+    /// The digest key's id, and the keyed digest of the data that it uses.
+    pub held: (&'a str, &'a str),
+    /// Whether it was found by its use.
+    pub by_use: bool,
+    /// How many patches for this revision the status records.
+    pub patches_on_record: i32,
+}
+
+/// What one pass over a workload came to.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// Where it stands now.
+    pub state: WorkloadState,
+    /// Its UID.
+    pub uid: String,
+    /// Its version when it was looked at.
+    pub resource_version: String,
+    /// How many patches it got for this revision.
+    pub patches: i32,
+    /// Whether one of them is of this pass.
+    pub patched: bool,
+    /// Whether the same would not be found at any later time, so that it must
+    /// be on record: it was patched, in this pass or an earlier one whose report
+    /// was lost, or a pod from before the write had no node yet.
+    pub to_record: bool,
+}
+
+/// Takes one workload one step on. `None` where it is gone, or no longer uses
+/// the Secret.
+///
+/// # Errors
+/// As [`RollOutError`]; nothing was changed then, or, where the answer was
+/// lost, the marker in the template says so on the next pass.
+pub async fn roll_out(client: &Client, task: Task<'_>) -> Result<Option<Fresh>, RollOutError> {
+    match task.id.kind {
+        WorkloadKind::Deployment => step::<DeploymentView, Deployment>(client, task).await,
+        WorkloadKind::StatefulSet => step::<StatefulSetView, StatefulSet>(client, task).await,
+        WorkloadKind::DaemonSet => step::<DaemonSetView, DaemonSet>(client, task).await,
+    }
+}
+
+async fn step<V, K>(client: &Client, task: Task<'_>) -> Result<Option<Fresh>, RollOutError>
+where
+    V: WorkloadView + Resource<Scope = NamespaceResourceScope>,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    let Task { id, secret, requirement, by_use, .. } = task;
+    let workloads: Api<V> = Api::namespaced(client.clone(), &id.namespace);
+    let Some(workload) = within(workloads.get_opt(&id.name)).await.map_err(|error| sort(id, "read", &error))? else {
+        return Ok(None);
+    };
+    let workload = workload.facts();
+    if by_use && workload.uses(secret).is_none() {
+        // The edit that ended the use replaces its pods.
+        return Ok(None);
+    }
+    let pods = pods_of(client, &workload).await?;
+    let on_workload = delivered(&workload, secret, requirement);
+    let known = task.patches_on_record.max(on_workload.unwrap_or(0));
+    let step = decide(&workload, &pods, secret, requirement, task.state, by_use, known);
+    let (state, patches, by_us) = match step {
+        Step::Report(state) => (state, known, false),
+        Step::Patch(number) => {
+            patch::<V, K>(&workloads, task, &workload, number).await?;
+            (if workload.paused { WorkloadState::Paused } else { WorkloadState::Rolling }, number, true)
+        }
+    };
+    let waiting = pods.iter().any(|pod| !pod.scheduled && began_before(pod, secret, task.state, by_use));
+    let to_record = by_us || on_workload.is_some() || waiting;
+    Ok(Some(Fresh {
+        state,
+        uid: workload.uid,
+        resource_version: workload.resource_version,
+        patches,
+        patched: by_us,
+        to_record,
+    }))
+}
+
+/// How many patches for this revision the workload bears the record of.
+fn delivered(workload: &WorkloadFacts, secret: &str, requirement: &Requirement) -> Option<i32> {
+    let record = Delivery::parse(workload.records.get(&delivery_annotation(secret))?)?;
+    (record.revision == requirement.revision).then_some(record.patches)
+}
+
+/// The pods that this workload's controller made.
+async fn pods_of(client: &Client, workload: &WorkloadFacts) -> Result<Vec<PodFacts>, RollOutError> {
+    let id = &workload.id;
+    let selector = Selector::try_from(workload.selector.clone()).map_err(|_| RollOutError::Refused {
+        action: "select the pods of",
+        kind: id.kind.name(),
+        name: id.name.clone(),
+        said: "its selector cannot be read".to_owned(),
+    })?;
+    if selector.selects_all() {
+        // Never taken literally: it would name every pod of the namespace.
+        return Ok(Vec::new());
+    }
+    let api: Api<PodView> = Api::namespaced(client.clone(), &id.namespace);
+    let list = within(api.list(&ListParams::default().labels_from(&selector)))
+        .await
+        .map_err(|error| sort(id, "list the pods of", &error))?;
+    Ok(list.items.iter().map(PodView::facts).filter(|pod| belongs_to(pod, id)).collect())
+}
+
+/// A Deployment's pods hang off its ReplicaSets, which are named after it and
+/// the template's hash. More than a hash is another Deployment's: `bot` and
+/// `bot-canary` may share labels.
+fn belongs_to(pod: &PodFacts, id: &WorkloadId) -> bool {
+    pod.controller.as_ref().is_some_and(|(kind, name)| match id.kind {
+        WorkloadKind::Deployment => kind == "ReplicaSet" && name.strip_prefix(&id.name).is_some_and(is_hash),
+        kind_of_workload => kind == kind_of_workload.name() && *name == id.name,
+    })
+}
+
+fn is_hash(rest: &str) -> bool {
+    rest.strip_prefix('-').is_some_and(|hash| !hash.contains('-'))
+}
+
+async fn patch<V, K>(api: &Api<V>, task: Task<'_>, workload: &WorkloadFacts, number: i32) -> Result<(), RollOutError>
+where
+    V: WorkloadView,
+    K: Resource<DynamicType = ()>,
+{
+    let Task { secret, requirement, .. } = task;
+    let (key, held) = task.held;
+    let delivery = Delivery {
+        revision: requirement.revision.clone(),
+        patches: number,
+        key: key.to_owned(),
+        held: held.to_owned(),
+    };
+    let marker = requirement.revision.to_string();
+    let body = serde_json::json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {
+            "name": workload.id.name,
+            "namespace": workload.id.namespace,
+            "uid": workload.uid,
+            "resourceVersion": workload.resource_version,
+            "annotations": { delivery_annotation(secret): delivery.to_annotation() },
+        },
+        "spec": { "template": { "metadata": { "annotations": { marker_annotation(secret): marker } } } },
+    });
+    let params = PatchParams::apply(&field_manager(task.bot_secret)).force();
+    within(api.patch(&workload.id.name, &params, &Patch::Apply(&body)))
+        .await
+        .map(|written| drop(written.name_any()))
+        .map_err(|error| sort(&workload.id, "patch", &error))
+}
+
+fn sort(id: &WorkloadId, action: &'static str, error: &kube::Error) -> RollOutError {
+    let (kind, name) = (id.kind.name(), id.name.clone());
+    match error {
+        kube::Error::Api(status) if status.code == 409 => RollOutError::Conflict { kind, name },
+        kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
+            RollOutError::Refused { action, kind, name, said: status.message.clone() }
+        }
+        _ => RollOutError::Unavailable { kind, name },
+    }
+}

@@ -1,0 +1,116 @@
+//! A fault of the operator's own, in one pass over one object.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, Response, body::Bytes};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Context, contained};
+use crate::{
+    api::BotSecret,
+    build::DigestKey,
+    fetch::{Fetcher, KubeCredentials, KubeTokens},
+    plan::{Clock, Due, Memory, due},
+    report::{Emitter, Metrics},
+    runtime::syncing,
+    stores::{ClusterEndpoint, HttpClients},
+    watch::{Change, ObjectKey, Scoped, World},
+};
+
+const CANARY: &str = "a value that a panic quotes";
+
+/// An API server that takes what it is told; the client itself panics in the
+/// first `panics` status patches.
+fn context(panics: usize, told: Arc<Mutex<Vec<Value>>>) -> Context {
+    let left = Arc::new(AtomicUsize::new(panics));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (left, told) = (left.clone(), told.clone());
+        async move {
+            let is_patch = request.method() == Method::PATCH;
+            let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            assert!(!is_patch || left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err(), "{CANARY}");
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let mut answer = json!(bot_secret());
+            answer["status"] = body["status"].clone();
+            // RFC 7396: null says that a member is to go.
+            if let Some(status) = answer["status"].as_object_mut() {
+                status.retain(|_, value| !value.is_null());
+            }
+            told.lock().expect("whole").push(body);
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(answer.to_string()))))
+        }
+    });
+    let client = kube::Client::new(service, "trading");
+    Context {
+        fetcher: Fetcher::new(
+            Arc::new(KubeTokens::new(client.clone())),
+            Arc::new(KubeCredentials::new(client.clone())),
+            HttpClients::new(ClusterEndpoint::default()),
+        ),
+        operator_namespace: "botsecret-system".to_owned(),
+        digest_key: DigestKey::generate().expect("randomness"),
+        emitter: Emitter::new(client.clone()),
+        metrics: Metrics::new(),
+        lanes: syncing::Lanes::default(),
+        clock: Clock::new(Instant::now(), Duration::ZERO),
+        wall: k8s_openapi::jiff::Timestamp::now,
+        stop: tokio::sync::watch::Sender::new(false),
+        client,
+    }
+}
+
+fn bot_secret() -> BotSecret {
+    serde_json::from_value(json!({
+        "apiVersion": "botsecret.dev/v1alpha1", "kind": "BotSecret",
+        "metadata": { "name": "bot", "namespace": "trading", "uid": "u", "generation": 1, "resourceVersion": "1" },
+        "spec": {
+            "serviceAccountName": "bot", "storeRef": { "name": "nowhere" },
+            "dataFrom": [{ "extract": { "key": "x" } }],
+        },
+    }))
+    .expect("a BotSecret")
+}
+
+fn world() -> World {
+    let mut world = World::default();
+    world.take("", Change::BotSecret(Scoped::Put(Box::new(bot_secret()))));
+    world
+}
+
+#[tokio::test]
+async fn p6_a_panic_costs_one_pass_is_counted_and_said_on_the_object_without_its_words() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let context = context(1, told.clone());
+    let observed = world().observe(&ObjectKey::new("trading", "bot")).expect("it is there");
+    let done = contained(&context, observed.clone(), Memory::default()).await.expect("reported");
+
+    assert_eq!(context.metrics.panics.get(), 1);
+    let told = told.lock().expect("whole").clone();
+    let status = &told.first().expect("a patch")["status"];
+    let ready = status["conditions"].as_array().and_then(|all| all.iter().find(|one| one["type"] == "Ready"));
+    let ready = ready.expect("a condition");
+    assert_eq!((ready["status"].as_str(), ready["reason"].as_str()), (Some("False"), Some("InternalError")));
+    assert!(!format!("{told:?}").contains(CANARY), "{told:?}");
+    // Its own event, and any other that changes nothing, waits for a minute.
+    let again = done.again.expect("it is tried again");
+    assert!(again > Instant::now() + Duration::from_secs(50));
+    assert_eq!(due(&observed, &done.memory, Instant::now()), Due::Later(done.memory.next_read));
+}
+
+#[tokio::test]
+async fn p6_a_panic_in_the_report_of_a_panic_is_contained_too() {
+    let context = context(2, Arc::default());
+    let observed = world().observe(&ObjectKey::new("trading", "bot")).expect("it is there");
+    assert!(contained(&context, observed, Memory::default()).await.is_none());
+    assert_eq!(context.metrics.panics.get(), 1);
+}

@@ -1,0 +1,218 @@
+//! The end: of one credential, and of a BotSecret.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{super::Context, count, has_finalizer, keep, load, uid_of};
+use crate::{
+    api::BotSecret,
+    deadline::within,
+    fetch::Desk,
+    leases::{FINALIZER, Holdings, Keys, Record},
+    plan::Memory,
+    stores::{ErrorClass, Revoked, StoreError},
+    watch::Observed,
+};
+
+/// How long a deletion waits for a manager that does not answer.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+/// A revocation without a store to say how long it may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How seldom at most the finalizer is tried to be taken off.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Ends one credential. Whether it is off our hands: gone, or left to end with
+/// its login because nothing lets us end it.
+pub(super) async fn revoke(
+    context: &Context,
+    observed: &Observed,
+    holdings: &mut Holdings,
+    at: usize,
+    deleting: bool,
+) -> bool {
+    let Some(record) = holdings.held.get(at).map(|held| held.record.clone()) else { return true };
+    if !record.is_revocable() {
+        return true;
+    }
+    let object = &observed.bot_secret;
+    let (namespace, bot_secret) = (&object.metadata.namespace, &object.metadata.name);
+    let error = match revoked(context, observed, holdings, at, &record).await {
+        Ok(how) => {
+            context.metrics.lease_revocations.inc();
+            let before = how == Revoked::Before;
+            tracing::info!(namespace, bot_secret, stage = ?record.stage, ended_before = before, "a credential was revoked");
+            return true;
+        }
+        Err(error) => error,
+    };
+    let lasting = match error.class {
+        ErrorClass::Denied | ErrorClass::Invalid | ErrorClass::Missing => true,
+        // A namespace that is being deleted gives no tokens any more. Otherwise
+        // store, ServiceAccount and right may be there again in a moment.
+        ErrorClass::Identity | ErrorClass::LoginDenied => deleting || record.is_over(Timestamp::now()),
+        _ => false,
+    };
+    if lasting {
+        context.metrics.leases_left_to_end.inc();
+        tracing::warn!(
+            namespace,
+            bot_secret,
+            "a credential cannot be revoked; it is not renewed any more and ends with its login: {}",
+            error.message
+        );
+        return true;
+    }
+    tracing::warn!(namespace, bot_secret, "a credential was not revoked; it is tried again: {}", error.message);
+    if let Some(held) = holdings.held.get_mut(at) {
+        held.failed(Instant::now());
+    }
+    false
+}
+
+async fn revoked(
+    context: &Context,
+    observed: &Observed,
+    holdings: &mut Holdings,
+    at: usize,
+    record: &Record,
+) -> Result<Revoked, StoreError> {
+    let own = holdings.held.get(at).and_then(|held| held.login.clone());
+    let store = keep::store(observed, record).zip(observed.account.as_ref());
+    let desk = match store {
+        Some((store, account)) => Some(context.fetcher.desk(store, account).await),
+        None => None,
+    };
+    if let Some(login) = own {
+        let result = match &desk {
+            Some(Ok(desk)) => desk.ask(login.revoke()).await,
+            _ => tokio::time::timeout(DEADLINE, login.revoke())
+                .await
+                .unwrap_or_else(|_| Err(StoreError::new(ErrorClass::Timeout, "the manager did not answer in time"))),
+        };
+        // One that is gone is refused as well: only another is told which it is.
+        if desk.is_none() || !matches!(&result, Err(error) if error.class == ErrorClass::Denied) {
+            return result;
+        }
+    }
+    let gone = || StoreError::new(ErrorClass::Identity, "its store or its ServiceAccount is gone");
+    let post = store.map(|(store, _)| keep::post(store)).ok_or_else(gone)?;
+    by_accessor(&desk.ok_or_else(gone)??, &post, holdings, record).await
+}
+
+/// Through a login that was not there when it was issued.
+async fn by_accessor(desk: &Desk, post: &str, holdings: &mut Holdings, record: &Record) -> Result<Revoked, StoreError> {
+    loop {
+        let (steward, is_new) = keep::steward(desk, post, holdings).await?;
+        let error = match desk.ask(steward.revoke_other(&record.accessor)).await {
+            Err(error) if error.class == ErrorClass::Denied => error,
+            result => return result,
+        };
+        // The right to end one engine's leases may have been given instead.
+        let error = if record.lease.is_empty() {
+            error
+        } else {
+            match desk.ask(steward.revoke_lease(&record.lease)).await {
+                Err(other) if other.class == ErrorClass::Denied => error,
+                result => return result,
+            }
+        };
+        if is_new {
+            return Err(error);
+        }
+        // Its token may be gone: another is asked before that is the answer.
+        holdings.stewards.remove(post);
+    }
+}
+
+/// A BotSecret is being deleted: ends what was issued for it, and lets it go.
+/// Answers when to try again what failed.
+pub(in crate::runtime) async fn conclude(
+    context: &Context,
+    observed: &Observed,
+    memory: &mut Memory,
+) -> Option<Instant> {
+    let object = &observed.bot_secret;
+    if !has_finalizer(object) {
+        return None;
+    }
+    load(context, &Keys::of(&context.digest_key), observed, &mut memory.leases).await;
+    let holdings = &mut memory.leases;
+    let asked = object.metadata.deletion_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
+    let left = PATIENCE.saturating_sub(Timestamp::now().duration_since(asked));
+    let patience_over = !left.is_positive();
+    // However many there are, and each as slow as a deadline allows.
+    let until = Instant::now() + Duration::try_from(left).unwrap_or_default().max(DEADLINE);
+    let _ = tokio::time::timeout_at(until, revoke_all(context, observed, holdings, patience_over)).await;
+    if patience_over && !holdings.held.is_empty() {
+        context.metrics.leases_left_to_end.inc_by(holdings.held.len() as u64);
+        tracing::warn!(
+            namespace = object.metadata.namespace,
+            bot_secret = object.metadata.name,
+            left = holdings.held.len(),
+            "credentials of a deleted BotSecret could not be revoked in time; they are not renewed any more and end with their logins"
+        );
+        holdings.held.clear();
+    }
+    count(context, holdings);
+    if !holdings.held.is_empty() {
+        let now = Instant::now();
+        return holdings.held.iter().map(|held| held.retry.unwrap_or(now).min(until)).min();
+    }
+    dismiss(holdings).await;
+    let gone = let_go(context, object, holdings).await;
+    // No pass follows that would go on from it.
+    holdings.written = None;
+    if gone {
+        holdings.unreleased = 0;
+        return None;
+    }
+    let wait = Duration::from_secs(1).saturating_mul(1 << holdings.unreleased.min(6)).min(LONGEST_WAIT);
+    holdings.unreleased = holdings.unreleased.saturating_add(1);
+    Some(Instant::now() + wait)
+}
+
+/// Ends whatever does not wait for its next try. May be left at any point.
+async fn revoke_all(context: &Context, observed: &Observed, holdings: &mut Holdings, even_waiting: bool) {
+    for at in (0..holdings.held.len()).rev() {
+        let waits = holdings.held.get(at).is_some_and(|held| held.retry.is_some_and(|retry| retry > Instant::now()));
+        if (even_waiting || !waits) && revoke(context, observed, holdings, at, true).await {
+            holdings.held.remove(at);
+        }
+    }
+}
+
+/// Ends the logins that looked after what others held. One that cannot be ended
+/// holds nothing, and ends by itself.
+pub(super) async fn dismiss(holdings: &mut Holdings) {
+    let stewards = std::mem::take(&mut holdings.stewards);
+    let revocations = futures::future::join_all(stewards.values().map(|login| login.revoke()));
+    let _ = tokio::time::timeout(DEADLINE, revocations).await;
+}
+
+/// Takes the finalizer off. Whether that worked, or was done before.
+pub(super) async fn let_go(context: &Context, object: &BotSecret, holdings: &mut Holdings) -> bool {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<BotSecret> = Api::namespaced(context.client.clone(), namespace);
+    let rest: Vec<_> = object.metadata.finalizers.iter().flatten().filter(|name| *name != FINALIZER).collect();
+    let patch = json!({ "metadata": {
+        "uid": uid_of(object), "resourceVersion": object.metadata.resource_version, "finalizers": rest,
+    } });
+    let params = PatchParams { field_manager: Some("botsecret".to_owned()), ..PatchParams::default() };
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    match within(api.patch(name, &params, &Patch::Merge(&patch))).await {
+        Ok(mut written) => {
+            written.metadata.managed_fields = None;
+            holdings.written = Some(Box::new(written));
+            true
+        }
+        Err(kube::Error::Api(status)) => status.code == 404,
+        Err(_) => false,
+    }
+}

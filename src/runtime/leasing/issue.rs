@@ -1,0 +1,279 @@
+//! Issuing: a login, its record in the status, and only then the credential.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::{json, value::RawValue};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::{
+    super::Context, Entry, chosen, entries, foresee::foresee, has_finalizer, keep, names_workloads, standing, uid_of,
+};
+use crate::{
+    api::{BotSecret, DynamicMethod, StoreRef},
+    build::Inputs,
+    deadline::within,
+    fetch::{Desk, Holding, ServiceAccount},
+    leases::{Circumstances, FINALIZER, Held, Holdings, Keys, Part, Place, Record, Stage, wait},
+    plan::{Memory, Retry, refresh_requested},
+    report::{Problem, Reason},
+    secret::SecretText,
+    stores::{ErrorClass, IssueRequest, Issued, IssuingLogin, Payload, RemoteKey, RemoteSecret, StoreError},
+    watch::Observed,
+};
+
+/// So many records fit the status.
+const MOST: usize = 400;
+
+/// What every dynamic entry has, by its place under dataFrom. Issued here is
+/// only what is due, and of use with what was read.
+pub(in crate::runtime) async fn issued(
+    context: &Context,
+    observed: &Observed,
+    account: &ServiceAccount,
+    memory: &mut Memory,
+    inputs: &Inputs,
+) -> Result<BTreeMap<usize, Arc<RemoteSecret>>, Problem> {
+    let keys = Keys::of(&context.digest_key);
+    let entries = entries(&keys, observed);
+    let mut values = BTreeMap::new();
+    memory.leases.refusals.keep(|known| entries.iter().any(|entry| entry.fingerprint.0 == known));
+    // All of them before the first is issued: it would wait for the others.
+    let due: Vec<_> = entries.iter().filter(|entry| standing(entry, &memory.leases, &entries).is_none()).collect();
+    if refresh_requested(&observed.bot_secret).is_none() {
+        let refused = due.iter().find_map(|entry| {
+            let circumstances = Circumstances::of(entry.store, account);
+            memory.leases.refusals.standing(&entry.fingerprint, &circumstances, Instant::now())
+        });
+        if let Some(problem) = refused {
+            return Err(problem.clone());
+        }
+    }
+    if !due.is_empty() {
+        foresee(context, observed, inputs).await?;
+    }
+    for entry in &entries {
+        if standing(entry, &memory.leases, &entries).is_none() {
+            let old = chosen(entry, &memory.leases, &entries);
+            let issue = issue(context, &keys, observed, account, entry, &mut memory.leases).await;
+            let new = issue.inspect_err(|problem| {
+                let circumstances = Circumstances::of(entry.store, account);
+                let interval = observed.bot_secret.spec.interval().period();
+                let patience = |tries| wait(tries, interval, old.is_some());
+                memory.leases.refusals.note(&entry.fingerprint, circumstances, problem, patience, Instant::now());
+            })?;
+            memory.leases.held.push(new);
+            context.metrics.leases_issued.inc();
+            if let Some(old) = old.and_then(|old| memory.leases.held.get_mut(old)) {
+                old.superseded = true;
+                context.metrics.lease_replacements.inc();
+            }
+        }
+        let at = chosen(entry, &memory.leases, &entries);
+        if let Some(secret) = at.and_then(|at| memory.leases.held.get(at)?.values.clone()) {
+            values.insert(entry.index, secret);
+        }
+    }
+    memory.leases.due = false;
+    Ok(values)
+}
+
+async fn issue(
+    context: &Context,
+    keys: &Keys,
+    observed: &Observed,
+    account: &ServiceAccount,
+    entry: &Entry<'_>,
+    holdings: &mut Holdings,
+) -> Result<Held, Problem> {
+    let failed = |error: &StoreError| {
+        let key = RemoteKey { key: entry.asked.path.clone(), version: None, metadata: false };
+        Problem::of_read(entry.store, &key, &[], error)
+    };
+    if holdings.held.len() >= MOST {
+        let message = "too many replaced credentials wait for their pods to go: see why the rollout does not end";
+        return Err(Problem::new(Reason::RollingOut, Retry::Slow, message));
+    }
+    let desk = context.fetcher.desk(entry.store, account).await.map_err(|error| failed(&error))?;
+    let Holding { login, token_left } = desk.log_in_to_hold().await.map_err(|error| failed(&error))?;
+    let now = Timestamp::now();
+    let record = Record {
+        index: entry.index,
+        entry: entry.fingerprint.clone(),
+        store: StoreRef { name: entry.reference.name.clone(), kind: Some(entry.reference.kind.unwrap_or_default()) },
+        store_uid: entry.store.uid.clone(),
+        accessor: login.accessor().to_owned(),
+        lease: String::new(),
+        issued: now,
+        login_seconds: login.life().as_secs(),
+        seconds: login.life().as_secs(),
+        renewable: false,
+        stage: Stage::Issuing,
+        replaced_by: 0,
+        retired: None,
+        places: vec![Place::at(observed.bot_secret.target_name())],
+        unseen: names_workloads(&observed.bot_secret),
+        token_ends: token_left.and_then(|left| now.checked_add(SignedDuration::try_from(left).ok()?).ok()),
+    };
+    if let Err(problem) = put_on_record(context, keys, observed, holdings, &record).await {
+        // It holds nothing yet: should this fail, it ends by itself.
+        let _ = desk.ask(login.revoke()).await;
+        return Err(problem);
+    }
+    let request = IssueRequest {
+        path: entry.asked.path.clone(),
+        parameters: (entry.asked.method == Some(DynamicMethod::Post)).then(|| entry.asked.parameters.clone()),
+    };
+    let asked = Instant::now();
+    let result = desk.ask(login.issue(&request)).await;
+    let uid = uid_of(&observed.bot_secret);
+    match result.and_then(|issued| hold(keys, uid, record.clone(), &login, asked, issued)) {
+        Ok(mut held) => {
+            if held.record.lease.is_empty() {
+                // It hangs on nothing, so the login has no use any more.
+                let _ = desk.ask(login.revoke()).await;
+                held.login = None;
+            }
+            Ok(held)
+        }
+        Err(error) => {
+            // What was asked may have been done: its lease goes with the login.
+            give_back(&desk, record, login, holdings).await;
+            Err(failed(&error))
+        }
+    }
+}
+
+/// Ends a login whose credential came to nothing, or notes that it is to end.
+async fn give_back(desk: &Desk, record: Record, login: Arc<dyn IssuingLogin>, holdings: &mut Holdings) {
+    if desk.ask(login.revoke()).await.is_err() {
+        let mut held = Held::recorded(record);
+        held.login = Some(login);
+        held.failed(Instant::now());
+        holdings.held.push(held);
+    }
+}
+
+/// What was issued, with its clocks.
+fn hold(
+    keys: &Keys,
+    uid: &str,
+    mut record: Record,
+    login: &Arc<dyn IssuingLogin>,
+    asked: Instant,
+    issued: Issued,
+) -> Result<Held, StoreError> {
+    let Payload::Json(values) = issued.payload else {
+        return Err(StoreError::new(ErrorClass::Invalid, "what was issued is no JSON object"));
+    };
+    let values = if issued.lease.is_none() { without_clock(&values).unwrap_or(values) } else { values };
+    let life = issued.life.unwrap_or_else(|| Duration::from_secs(record.login_seconds));
+    record.seconds = life.as_secs();
+    let mut parts = Vec::new();
+    if let Some(lease) = issued.lease {
+        let login_life = Duration::from_secs(record.login_seconds);
+        parts.push(Part { ends: login.expires(), life: login_life, open: true, last: false, sure: true });
+        (record.lease, record.renewable) = (lease.id, lease.renewable);
+    }
+    parts.push(Part { ends: asked + life, life, open: record.renewable, last: false, sure: true });
+    let live = Record { stage: Stage::Live, ..record.clone() };
+    let sealed = keys.seal(uid, &live, &values).ok_or_else(|| {
+        StoreError::new(ErrorClass::TooLarge, "what was issued is larger than can be kept beside the Secret's data")
+    })?;
+    // Without a lease there is nothing to revoke: not even a record of a login.
+    let record = if record.lease.is_empty() { live } else { record };
+    let mut held = Held::recorded(record);
+    held.login = Some(Arc::clone(login));
+    held.values = Some(super::remote(SecretText::new(values.expose().to_owned())));
+    held.sealed = Some(sealed);
+    held.parts = Some(parts);
+    held.token = keep::token(&held.record);
+    Ok(held)
+}
+
+/// What is issued without a lease, without the time that it has left: that is
+/// another at each read of the same password, which is no rotation.
+fn without_clock(values: &SecretText) -> Option<SecretText> {
+    let mut properties: BTreeMap<String, &RawValue> = serde_json::from_str(values.expose()).ok()?;
+    properties.remove("ttl")?;
+    // As large as it gets: no part of it is left behind where it outgrew a place.
+    let mut text = Zeroizing::new(Vec::with_capacity(values.expose().len()));
+    serde_json::to_writer(&mut *text, &properties).ok()?;
+    let text = std::str::from_utf8(&text).ok()?;
+    Some(SecretText::new(text.to_owned()))
+}
+
+/// Writes the accessor before anything hangs on it, with the finalizer.
+async fn put_on_record(
+    context: &Context,
+    keys: &Keys,
+    observed: &Observed,
+    holdings: &mut Holdings,
+    record: &Record,
+) -> Result<(), Problem> {
+    let fresh = holdings.written.take();
+    let object = fresh.as_deref().unwrap_or(&observed.bot_secret);
+    let (namespace, name) = (
+        object.metadata.namespace.as_deref().unwrap_or_default(),
+        object.metadata.name.as_deref().unwrap_or_default().to_owned(),
+    );
+    let api: Api<BotSecret> = Api::namespaced(context.client.clone(), namespace);
+    let params = PatchParams { field_manager: Some("botsecret".to_owned()), ..PatchParams::default() };
+    let (uid, mut version) = (uid_of(object).to_owned(), object.metadata.resource_version.clone());
+    if !has_finalizer(object) {
+        let mut finalizers = object.metadata.finalizers.clone().unwrap_or_default();
+        finalizers.push(FINALIZER.to_owned());
+        let patch = json!({ "metadata": { "uid": uid, "resourceVersion": version, "finalizers": finalizers } });
+        let patched =
+            within(api.patch(&name, &params, &Patch::Merge(&patch))).await.map_err(|error| unrecorded(&error))?;
+        version = patched.metadata.resource_version;
+    }
+    let records = holdings.held.iter().map(|held| &held.record).chain([record]);
+    let records: Vec<_> = records.map(|record| record.to_status(keys, &uid)).collect();
+    let patch = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": { "leases": records } });
+    let mut written =
+        within(api.patch_status(&name, &params, &Patch::Merge(&patch))).await.map_err(|error| unrecorded(&error))?;
+    written.metadata.managed_fields = None;
+    holdings.written = Some(Box::new(written));
+    Ok(())
+}
+
+fn unrecorded(error: &kube::Error) -> Problem {
+    match error {
+        kube::Error::Api(status) if status.code == 409 || status.code == 404 => Problem::new(
+            Reason::KubernetesUnavailable,
+            Retry::Soon,
+            "the BotSecret changed in mid-issue; it is tried again",
+        ),
+        kube::Error::Api(status) if status.code == 403 => Problem::new(
+            Reason::OperatorForbidden,
+            Retry::Slow,
+            "the operator may not put a credential on record: give it patch on botsecrets and botsecrets/status",
+        ),
+        _ => Problem::new(
+            Reason::KubernetesUnavailable,
+            Retry::Backoff,
+            "the Kubernetes API did not take the record of a credential that was to be issued; it is tried again",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_clock;
+    use crate::secret::SecretText;
+
+    #[test]
+    fn a_password_that_is_read_again_differs_in_nothing_though_its_time_runs_down() {
+        let answer = |ttl| SecretText::new(format!(r#"{{"password":"p","ttl":{ttl},"username":"u"}}"#));
+        let kept = |answer| without_clock(&answer).map(|text| text.expose().to_owned());
+        assert_eq!(kept(answer(30)).as_deref(), Some(r#"{"password":"p","username":"u"}"#));
+        assert_eq!(kept(answer(30)), kept(answer(7)));
+        assert_eq!(kept(SecretText::new(r#"{"certificate":"c","expiration":7}"#.to_owned())), None);
+    }
+}

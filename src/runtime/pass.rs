@@ -1,0 +1,408 @@
+//! One pass over one BotSecret, through the stages in their order.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use tokio::time::Instant;
+
+use super::{
+    Context, leasing, rolling,
+    syncing::{self, Synced},
+};
+use crate::{
+    api::{BotSecret, BotSecretStatus, CreationPolicy, State},
+    apply::{Applied, Effect},
+    deadline::within,
+    leases::{Part, Stage},
+    plan::{Due, Memory, Renewal, Retry, due, is_synced, refresh_requested, retry_delay},
+    report::{Outcome, Problem, Reason, RolloutReport, SyncReport, notices, status},
+    watch::{Observed, SecretFacts},
+};
+
+/// How often a lost race is run again before it is reported as a failure.
+const RACES: u32 = 5;
+/// However much is due at once: no pass follows another sooner.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+/// How long an object is left alone on which the operator itself failed.
+const AFTER_FAULT: Duration = Duration::from_secs(60);
+
+/// What a pass leaves behind.
+pub(super) struct Done {
+    /// Notes for the next one.
+    pub(super) memory: Memory,
+    /// The Secret, if it was read or written.
+    pub(super) secret: Option<(SecretFacts, CreationPolicy)>,
+    /// The BotSecret, if its status was written.
+    pub(super) object: Option<BotSecret>,
+    /// When to look again, if nothing happens before.
+    pub(super) again: Option<Instant>,
+}
+
+/// Looks at one BotSecret and does what is due.
+pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memory) -> Done {
+    let started = Instant::now();
+    let mut observed = observed;
+    let mut secret = None;
+    if leasing::is_ending(&observed.bot_secret) {
+        let again = leasing::conclude(context, &observed, &mut memory).await;
+        return Done { memory, secret, object: None, again };
+    }
+    leasing::tend(context, &observed, &mut memory).await;
+    take_written(&mut observed, &mut memory);
+    let mut outcome = sync(context, &mut observed, &mut memory, &mut secret, started).await;
+    take_written(&mut observed, &mut memory);
+    leasing::after_write(context, &observed, &mut memory);
+    leasing::let_go_of_nothing(context, &observed.bot_secret, &mut memory).await;
+    take_written(&mut observed, &mut memory);
+    let failure = match &outcome.sync {
+        SyncReport::Failed { problem, .. } => Some(problem.reason),
+        _ => None,
+    };
+    let mut ends = None;
+    if let SyncReport::Suspended { ended } = &mut outcome.sync {
+        memory.next_look = None;
+        let live = memory.leases.held.iter().filter(|held| held.record.stage == Stage::Live);
+        (*ended, ends) = known_ends(live.filter_map(|held| held.parts.as_deref()).flatten(), Instant::now());
+    } else {
+        outcome.rollout = roll(context, &observed, &mut memory).await;
+    }
+    let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
+    context.metrics.passed(started.elapsed().as_secs_f64(), failure);
+    let too_old = stale_from(&observed.bot_secret, &memory).filter(|at| *at > Instant::now());
+    let again =
+        [retry, memory.next_read, memory.next_look, memory.leases.next, too_old, ends].into_iter().flatten().min();
+    let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
+    Done { memory, secret, object, again }
+}
+
+/// Whether one of these clocks is known to have run out, and when the next one
+/// does.
+fn known_ends<'a>(parts: impl Iterator<Item = &'a Part>, now: Instant) -> (bool, Option<Instant>) {
+    let (over, left): (Vec<_>, Vec<_>) =
+        parts.filter(|part| part.sure).map(|part| part.ends).partition(|at| *at <= now);
+    (!over.is_empty(), left.into_iter().min())
+}
+
+/// What was written in mid-pass is what later writes go on from.
+fn take_written(observed: &mut Observed, memory: &mut Memory) {
+    if let Some(written) = memory.leases.written.take() {
+        observed.bot_secret = Arc::new(*written);
+    }
+}
+
+/// Says on the object that a pass over it ended in a panic.
+pub(super) async fn after_fault(context: &Context, object: &BotSecret) -> Done {
+    let message = "the operator itself failed on this object: see its log for where, and report that; it is tried again in a minute";
+    let problem = Problem::new(Reason::InternalError, Retry::Slow, message);
+    let outcome = Outcome {
+        sync: SyncReport::Failed { problem, stale: true },
+        rollout: RolloutReport::NotLooked,
+        handled_refresh: None,
+        rotated: false,
+        repaired: false,
+    };
+    let again = Instant::now() + AFTER_FAULT;
+    // Counts as a failure, so that no event starts a pass before its time.
+    let generation = object.metadata.generation;
+    let uid = object.metadata.uid.clone();
+    let mut memory =
+        Memory { uid, failures: 1, read_generation: generation, next_read: Some(again), ..Memory::default() };
+    let (object, retry) = report(context, object, outcome, &mut memory).await;
+    Done { memory, secret: None, object, again: Some(retry.map_or(again, |retry| retry.min(again))) }
+}
+
+/// Fetch, build and apply, where a read is due.
+async fn sync(
+    context: &Context,
+    observed: &mut Observed,
+    memory: &mut Memory,
+    written: &mut Option<(SecretFacts, CreationPolicy)>,
+    now: Instant,
+) -> Outcome {
+    let mut outcome = Outcome {
+        sync: SyncReport::NotDue,
+        rollout: RolloutReport::NotLooked,
+        handled_refresh: None,
+        rotated: false,
+        repaired: false,
+    };
+    let object = observed.bot_secret.clone();
+    if memory.read_generation.is_none() && memory.renewal.is_none() {
+        let recorded = syncing::state_of(observed).and_then(|state| state.renewal);
+        memory.renewal = recorded.map(|times| Renewal::from_times(times, now, context.now()));
+    }
+    let (since, urgent) = match due(observed, memory, now) {
+        Due::Read { since, urgent } => (since, urgent),
+        Due::Later(at) => {
+            memory.next_read = at;
+            if object.spec.suspend == Some(true) {
+                memory.wanted_since = None;
+                outcome.sync = SyncReport::Suspended { ended: false };
+            } else if let Some((_, unreported)) =
+                memory.unreported.take().filter(|(generation, _)| *generation == object.metadata.generation)
+            {
+                outcome = unreported;
+            } else if stale_from(&object, memory).is_some_and(|from| from <= now)
+                && let Some(problem) = memory.problem.clone()
+            {
+                outcome.sync = SyncReport::Failed { problem, stale: true };
+            }
+            return outcome;
+        }
+        Due::Contested(until) => {
+            memory.next_read = Some(until);
+            let message = format!(
+                "Secret {} is changed by somebody else again and again: find the other writer (kubectl get secret --show-managed-fields) and stop it",
+                object.target_name()
+            );
+            let problem = Problem::new(Reason::Contested, Retry::Slow, message);
+            outcome.sync = SyncReport::Failed { problem, stale: true };
+            return outcome;
+        }
+    };
+    // What arrives while this pass runs makes the next one due, not this one.
+    memory.wanted_since = None;
+    if let Some((_, unreported)) = memory.unreported.take() {
+        (outcome.rotated, outcome.repaired) = (unreported.rotated, unreported.repaired);
+    }
+    let asked = refresh_requested(&object).map(str::to_owned);
+    match syncing::sync(context, observed, memory, since, urgent).await {
+        Ok(Synced::Applied(applied)) => {
+            succeeded(context, observed, memory);
+            note_written(context, &object, &applied, memory);
+            outcome.rotated |= applied.rotated;
+            outcome.repaired |= applied.repaired;
+            outcome.sync =
+                SyncReport::Synced(syncing::target_status(&context.digest_key, &applied.facts, &applied.state));
+            outcome.handled_refresh = asked;
+            let facts = with_state(&object, applied.facts, applied.state);
+            observed.secret = Some(Arc::new(facts.clone()));
+            *written = Some((facts, object.spec.target().creation_policy.unwrap_or_default()));
+        }
+        Ok(Synced::Deleted(problem)) => {
+            observed.secret = None;
+            failed(observed, memory, &problem);
+            outcome.sync = SyncReport::Deleted(problem);
+            outcome.handled_refresh = asked;
+        }
+        Ok(Synced::GivenUp) => {}
+        Err(problem) => {
+            let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
+            let stale = failed(observed, memory, &problem);
+            log_failure(&object, &problem, memory.failures, news);
+            if problem.retry != Retry::Soon {
+                outcome.handled_refresh = asked;
+            }
+            outcome.sync = SyncReport::Failed { problem, stale };
+        }
+    }
+    outcome
+}
+
+/// Counts and logs what was written.
+fn note_written(context: &Context, object: &BotSecret, applied: &Applied, memory: &mut Memory) {
+    if applied.repaired {
+        memory.repairs.note(Instant::now());
+        context.metrics.repairs.inc();
+    }
+    if applied.rotated {
+        context.metrics.rotations.inc();
+    }
+    if applied.effect != Effect::Unchanged {
+        tracing::info!(
+            namespace = object.metadata.namespace,
+            bot_secret = object.metadata.name,
+            secret = applied.facts.name,
+            revision = %applied.state.revision,
+            created = applied.effect == Effect::Created,
+            rotated = applied.rotated,
+            repaired = applied.repaired,
+            "Secret written"
+        );
+    }
+}
+
+/// Says it once: an outage of an hour is not hundreds of news.
+fn log_failure(object: &BotSecret, problem: &Problem, failures: u32, news: bool) {
+    let (namespace, bot_secret) = (&object.metadata.namespace, &object.metadata.name);
+    let reason = problem.reason.name();
+    if news {
+        tracing::warn!(namespace, bot_secret, reason, failures, "{}", problem.message);
+    } else {
+        tracing::debug!(namespace, bot_secret, reason, failures, "still failing");
+    }
+}
+
+/// The state that was written, where the answer's metadata may lag behind it.
+fn with_state(object: &BotSecret, mut facts: SecretFacts, state: State) -> SecretFacts {
+    if object.spec.target().creation_policy == Some(CreationPolicy::Merge) {
+        facts.merged.insert(syncing::state_annotation(object), state);
+    } else {
+        facts.state = Some(state);
+    }
+    facts
+}
+
+fn succeeded(context: &Context, observed: &Observed, memory: &mut Memory) {
+    let object = &observed.bot_secret;
+    memory.failures = 0;
+    memory.failed_at = None;
+    memory.failing_since = None;
+    memory.waits_for = None;
+    memory.problem = None;
+    let now = Instant::now();
+    memory.last_success = Some(now);
+    memory.read_generation = object.metadata.generation;
+    context.metrics.last_success.set(since_epoch(context.now()).as_secs_f64());
+    let period = object.spec.interval().period();
+    let tick = period.map(|period| context.clock.next_tick(now, period, &identity(observed)));
+    memory.next_read = tick.into_iter().chain(memory.renewal.map(|renewal| renewal.due)).min();
+}
+
+/// Notes a failure. Answers whether Ready must be False by now.
+fn failed(observed: &Observed, memory: &mut Memory, problem: &Problem) -> bool {
+    let object = &observed.bot_secret;
+    let now = Instant::now();
+    memory.failures = memory.failures.saturating_add(1);
+    memory.failed_at = (!matches!(problem.retry, Retry::After(_))).then_some(now);
+    memory.failing_since.get_or_insert(now);
+    memory.problem = Some(problem.clone());
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let has_data = object.status.as_ref().is_some_and(|status| status.target.is_some());
+    let wait = retry_delay(problem.retry, memory.failures, object.spec.interval(), has_data, uid);
+    memory.next_read = Some(now + wait);
+    memory.read_generation = object.metadata.generation;
+    let too_old = stale_from(object, memory).is_some_and(|from| from <= now);
+    let lasting = problem.retry != Retry::Soon || memory.failures > RACES;
+    lasting && (too_old || !is_synced(object))
+}
+
+/// From when on the data that a failing object has is too old to be Ready.
+fn stale_from(object: &BotSecret, memory: &Memory) -> Option<Instant> {
+    let failing_since = memory.failing_since?;
+    let three = object.spec.interval().period().and_then(|period| period.checked_mul(3));
+    let too_old = three.and_then(|three| memory.last_success.unwrap_or(failing_since).checked_add(three));
+    let ended = memory.renewal.map(|renewal| renewal.ends.max(failing_since));
+    too_old.into_iter().chain(ended).min()
+}
+
+/// The rollout of whatever revision the Secret holds.
+async fn roll(context: &Context, observed: &Observed, memory: &mut Memory) -> RolloutReport {
+    let facts = observed.secret.as_ref().filter(|facts| !facts.deleting);
+    let Some((facts, state)) = facts.zip(syncing::state_of(observed)) else {
+        // Without a Secret there is nothing to look at until there is one: its
+        // coming is an event.
+        memory.next_look = None;
+        return RolloutReport::NotLooked;
+    };
+    let object = &observed.bot_secret;
+    let policy = object.spec.target().creation_policy.unwrap_or_default();
+    let written_at = facts.written_at(policy, object.metadata.name.as_deref().unwrap_or_default());
+    rolling::roll(context, observed, state, written_at, memory).await
+}
+
+/// Writes the status where it changed, and then tells. Answers the object as
+/// written, and when to try again what could not be written.
+async fn report(
+    context: &Context,
+    object: &BotSecret,
+    outcome: Outcome,
+    memory: &mut Memory,
+) -> (Option<BotSecret>, Option<Instant>) {
+    let mut next = status(object, &outcome, context.now());
+    leasing::report(context, object, memory, &mut next);
+    if object.status.as_ref() == Some(&next) {
+        memory.unwritten = 0;
+        return (None, None);
+    }
+    let told = notices(object, &next, &outcome);
+    let first = match write_status(context, object, &next).await {
+        Ok(mut written) => {
+            // The larger half of the object, which nobody asks for.
+            written.metadata.managed_fields = None;
+            memory.unwritten = 0;
+            context.emitter.publish(object, &told).await;
+            return (Some(written), None);
+        }
+        Err(kube::Error::Api(response)) if response.code == 404 => return (None, None),
+        // The watch brings what was written in between.
+        Err(kube::Error::Api(response)) if response.code == 409 => Duration::from_millis(100),
+        Err(error) => {
+            let said = if let kube::Error::Api(response) = &error { response.message.as_str() } else { "no answer" };
+            tracing::warn!(
+                namespace = object.metadata.namespace,
+                bot_secret = object.metadata.name,
+                "status not written: {said}"
+            );
+            Duration::from_secs(1)
+        }
+    };
+    // The next pass finds nothing due: what this one found must not get lost.
+    memory.unreported = Some((object.metadata.generation, outcome));
+    let wait = first.saturating_mul(1 << memory.unwritten.min(6)).min(Duration::from_secs(30));
+    memory.unwritten = memory.unwritten.saturating_add(1);
+    (None, Some(Instant::now() + wait))
+}
+
+async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretStatus) -> kube::Result<BotSecret> {
+    let api: Api<BotSecret> =
+        Api::namespaced(context.client.clone(), object.metadata.namespace.as_deref().unwrap_or_default());
+    let mut fields = serde_json::to_value(next).map_err(kube::Error::SerdeError)?;
+    // In a merge patch what is left out stays: say what is gone.
+    if let Some(fields) = fields.as_object_mut() {
+        for name in ["target", "rollout", "lastHandledRefresh", "leases"] {
+            fields.entry(name).or_insert(serde_json::Value::Null);
+        }
+        if let Some(rollout) = fields.get_mut("rollout").and_then(serde_json::Value::as_object_mut) {
+            rollout.entry("workloads").or_insert_with(|| serde_json::json!([]));
+        }
+    }
+    let patch = serde_json::json!({
+        "metadata": { "uid": object.metadata.uid, "resourceVersion": object.metadata.resource_version },
+        "status": fields,
+    });
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let params = PatchParams { field_manager: Some("botsecret".to_owned()), ..PatchParams::default() };
+    within(api.patch_status(name, &params, &Patch::Merge(&patch))).await
+}
+
+/// Whose refreshes share a grid: one ServiceAccount's at one store.
+fn identity(observed: &Observed) -> String {
+    let store = observed.stores.values().flatten().next().map_or("", |store| store.uid.as_str());
+    let account = observed.account.as_ref().map_or("", |account| account.uid.as_str());
+    format!("{store}/{account}")
+}
+
+pub(super) fn since_epoch(now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::known_ends;
+    use crate::leases::Part;
+
+    #[test]
+    fn a_clock_counts_as_run_out_only_where_its_end_is_known() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let part = |ends, sure| Part { ends, life: second, open: false, last: false, sure };
+        let (over, later, last) = (now, now + second, now + 2 * second);
+        for (parts, wanted) in [
+            (vec![], (false, None)),
+            (vec![part(later, true), part(last, true)], (false, Some(later))),
+            (vec![part(over, true), part(last, true)], (true, Some(last))),
+            (vec![part(over, false), part(later, false)], (false, None)),
+        ] {
+            assert_eq!(known_ends(parts.iter(), now), wanted, "{parts:?}");
+        }
+    }
+}

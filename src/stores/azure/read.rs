@@ -1,0 +1,123 @@
+//! Reads secrets, certificates' secrets and public keys.
+
+use azure_security_keyvault_keys::models::KeyClientGetKeyOptions;
+use azure_security_keyvault_secrets::models::SecretClientGetSecretOptions;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Reader, errors,
+    http::recovered,
+    invalid,
+    names::{self, Object},
+    unavailable,
+};
+use crate::{
+    secret::{SecretBytes, SecretText},
+    stores::{DecodedText, Payload, RemoteKey, RemoteSecret, StoreError},
+};
+
+const PKCS12: &str = "application/x-pkcs12";
+const PEM: &str = "application/x-pem-file";
+/// Parse errors are dropped everywhere here: they may quote what was read.
+const NOT_KEY_VAULTS: &str = "the answer is not one of Key Vault's: check vaultUrl and proxy";
+
+impl Reader {
+    pub(super) async fn read_one(&self, key: &RemoteKey) -> Result<RemoteSecret, StoreError> {
+        let object = names::object(&key.key)?;
+        let version = key.version.as_deref().map(names::version).transpose()?;
+        let payload = match object {
+            Object::Secret(name) => secret(self.secret(name, version).await?.as_ref(), key.metadata)?,
+            Object::Certificate(name) => certificate(self.secret(name, version).await?.as_ref(), key.metadata)?,
+            Object::Key(name) => public_key(self.key(name, version).await?.as_ref(), key.metadata)?,
+        };
+        // Versions have no order: a stale read cannot be told from a rollback.
+        Ok(RemoteSecret { payload, version: None, renew: None })
+    }
+
+    async fn secret(&self, name: &str, version: Option<String>) -> Result<impl AsRef<[u8]> + use<>, StoreError> {
+        let options =
+            SecretClientGetSecretOptions { secret_version: version, ..SecretClientGetSecretOptions::default() };
+        let answer = self.secrets.get_secret(name, Some(options)).await;
+        answer.map(azure_core::http::Response::into_body).map_err(|error| self.not_read(&error))
+    }
+
+    async fn key(&self, name: &str, version: Option<String>) -> Result<impl AsRef<[u8]> + use<>, StoreError> {
+        let options = KeyClientGetKeyOptions { key_version: version, ..KeyClientGetKeyOptions::default() };
+        let answer = self.keys.get_key(name, Some(options)).await;
+        answer.map(azure_core::http::Response::into_body).map_err(|error| self.not_read(&error))
+    }
+
+    /// What the SDK itself refuses is the vault's challenge.
+    pub(super) fn not_read(&self, error: &azure_core::Error) -> StoreError {
+        recovered(error, || errors::other_resource(&self.resource))
+    }
+}
+
+#[derive(Deserialize)]
+struct Bundle<'a> {
+    value: DecodedText,
+    #[serde(default, rename = "contentType")]
+    content_type: Option<String>,
+    #[serde(borrow, default)]
+    tags: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct KeyBundle<'a> {
+    #[serde(borrow)]
+    key: &'a RawValue,
+    #[serde(borrow, default)]
+    tags: Option<&'a RawValue>,
+}
+
+fn bundle(body: &[u8]) -> Result<(SecretText, Option<String>, Payload), StoreError> {
+    let Bundle { value, content_type, tags } = serde_json::from_slice(body).map_err(|_| not_key_vaults())?;
+    Ok((value.0, content_type, metadata(tags)))
+}
+
+/// The tags, as a JSON object.
+fn metadata(tags: Option<&RawValue>) -> Payload {
+    let text = tags.map_or("{}", RawValue::get);
+    Payload::Json(SecretText::new(text.to_owned()))
+}
+
+pub(super) fn secret(body: &[u8], only_metadata: bool) -> Result<Payload, StoreError> {
+    let (value, _, tags) = bundle(body)?;
+    Ok(if only_metadata { tags } else { bytes(&value) })
+}
+
+/// As it is used: the PKCS#12 file, or the PEM text.
+pub(super) fn certificate(body: &[u8], only_metadata: bool) -> Result<Payload, StoreError> {
+    let (value, content_type, tags) = bundle(body)?;
+    let content_type = content_type.unwrap_or_default();
+    match content_type.trim().to_ascii_lowercase().as_str() {
+        PKCS12 | PEM if only_metadata => Ok(tags),
+        PKCS12 => match STANDARD.decode(value.expose().trim()) {
+            Ok(file) => Ok(Payload::Bytes(SecretBytes::new(file))),
+            Err(_) => {
+                Err(unavailable("the certificate's PKCS#12 is not in base64, as Key Vault writes it").about_one())
+            }
+        },
+        PEM => Ok(bytes(&value)),
+        _ => Err(invalid(
+            "this is no certificate's secret: read it as secret/NAME, or set its content type to \
+             application/x-pkcs12 or application/x-pem-file",
+        )),
+    }
+}
+
+/// Key Vault keeps the private part to itself.
+pub(super) fn public_key(body: &[u8], only_metadata: bool) -> Result<Payload, StoreError> {
+    let KeyBundle { key, tags } = serde_json::from_slice(body).map_err(|_| not_key_vaults())?;
+    Ok(if only_metadata { metadata(tags) } else { Payload::Json(SecretText::new(key.get().to_owned())) })
+}
+
+fn bytes(value: &SecretText) -> Payload {
+    Payload::Bytes(SecretBytes::new(value.expose().as_bytes().to_vec()))
+}
+
+fn not_key_vaults() -> StoreError {
+    unavailable(NOT_KEY_VAULTS).about_one()
+}

@@ -1,0 +1,256 @@
+//! What is kept of a Deployment, StatefulSet or DaemonSet.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::apps::v1::{DaemonSet, Deployment, StatefulSet},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+    jiff::Timestamp,
+};
+use kube::{Resource, api::ObjectMeta};
+use serde::Deserialize;
+
+use super::secret_use::{SecretUse, UsesSecrets, null_is_default, uses_of};
+use crate::api::WorkloadKind;
+
+/// Names one workload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkloadId {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// How its controller replaces pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateStrategy {
+    /// By itself, all of them (RollingUpdate, Recreate).
+    Automatic,
+    /// A StatefulSet whose pods below this ordinal are left alone.
+    Partition(i32),
+    /// Only pods that somebody deletes.
+    OnDelete,
+}
+
+/// How far its controller is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether the controller has seen the current template and says that every
+    /// pod that it wants is of it.
+    pub settled: bool,
+}
+
+/// What is kept of a workload: what it uses and where its rollout stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadFacts {
+    /// Which one.
+    pub id: WorkloadId,
+    /// Its UID.
+    pub uid: String,
+    /// The version that a patch must name as its precondition.
+    pub resource_version: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether its rollouts are paused (Deployments).
+    pub paused: bool,
+    /// How its controller replaces pods.
+    pub strategy: UpdateStrategy,
+    /// How far its controller is.
+    pub progress: Progress,
+    /// Selects its pods.
+    pub selector: LabelSelector,
+    /// The Secrets that its template uses.
+    pub uses: Vec<SecretUse>,
+    /// Rollout markers in its template.
+    pub markers: BTreeMap<String, String>,
+    /// Delivery records on itself.
+    pub records: BTreeMap<String, String>,
+}
+
+impl WorkloadFacts {
+    /// How it uses `secret`.
+    #[must_use]
+    pub fn uses(&self, secret: &str) -> Option<&SecretUse> {
+        self.uses.iter().find(|found| found.secret == secret)
+    }
+}
+
+/// The fields that are decoded of a workload of any kind.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SpecView {
+    replicas: Option<i32>,
+    #[serde(deserialize_with = "null_is_default")]
+    paused: bool,
+    #[serde(deserialize_with = "null_is_default")]
+    selector: LabelSelector,
+    #[serde(deserialize_with = "null_is_default")]
+    template: TemplateView,
+    /// Of StatefulSets and DaemonSets; a Deployment always replaces its pods.
+    #[serde(deserialize_with = "null_is_default")]
+    update_strategy: StrategyView,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateView {
+    #[serde(deserialize_with = "null_is_default")]
+    metadata: TemplateMeta,
+    #[serde(deserialize_with = "null_is_default")]
+    spec: UsesSecrets,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateMeta {
+    #[serde(deserialize_with = "null_is_default")]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct StrategyView {
+    #[serde(rename = "type")]
+    type_: Option<String>,
+    rolling_update: Option<PartitionView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PartitionView {
+    partition: Option<i32>,
+}
+
+/// The counters of all three kinds; each fills its own.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatusView {
+    #[serde(deserialize_with = "null_is_default")]
+    observed_generation: i64,
+    #[serde(deserialize_with = "null_is_default")]
+    replicas: i32,
+    #[serde(deserialize_with = "null_is_default")]
+    updated_replicas: i32,
+    #[serde(deserialize_with = "null_is_default")]
+    available_replicas: i32,
+    #[serde(deserialize_with = "null_is_default")]
+    current_revision: String,
+    #[serde(deserialize_with = "null_is_default")]
+    update_revision: String,
+    #[serde(deserialize_with = "null_is_default")]
+    desired_number_scheduled: i32,
+    #[serde(deserialize_with = "null_is_default")]
+    updated_number_scheduled: i32,
+    #[serde(deserialize_with = "null_is_default")]
+    number_available: i32,
+}
+
+/// A workload as it is decoded: pruned while it is read, because a full object
+/// costs 28 kB of memory and its metadata with managedFields still 17.
+pub trait WorkloadView: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static
+where
+    Self: serde::de::DeserializeOwned,
+{
+    /// Its kind.
+    const KIND: WorkloadKind;
+
+    /// Its decoded parts.
+    fn parts(&self) -> (&ObjectMeta, &SpecView, &StatusView);
+
+    /// What is kept of it.
+    fn facts(&self) -> WorkloadFacts {
+        let (meta, spec, status) = self.parts();
+        facts(Self::KIND, meta, spec, status)
+    }
+}
+
+macro_rules! workload_view {
+    ($view:ident, $inherited:ident, $kind:expr) => {
+        #[doc = concat!("The decoded part of a ", stringify!($inherited), ".")]
+        #[derive(Clone, Debug, Deserialize, Resource)]
+        #[resource(inherit = $inherited)]
+        pub struct $view {
+            metadata: ObjectMeta,
+            spec: SpecView,
+            #[serde(default)]
+            status: StatusView,
+        }
+
+        impl WorkloadView for $view {
+            const KIND: WorkloadKind = $kind;
+
+            fn parts(&self) -> (&ObjectMeta, &SpecView, &StatusView) {
+                (&self.metadata, &self.spec, &self.status)
+            }
+        }
+    };
+}
+
+workload_view!(DeploymentView, Deployment, WorkloadKind::Deployment);
+workload_view!(StatefulSetView, StatefulSet, WorkloadKind::StatefulSet);
+workload_view!(DaemonSetView, DaemonSet, WorkloadKind::DaemonSet);
+
+fn facts(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &StatusView) -> WorkloadFacts {
+    let with_prefix = |annotations: &BTreeMap<String, String>, prefix: &str| {
+        annotations.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    WorkloadFacts {
+        id: WorkloadId {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            kind,
+            name: meta.name.clone().unwrap_or_default(),
+        },
+        uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        created: meta.creation_timestamp.as_ref().map(|time| time.0),
+        deleting: meta.deletion_timestamp.is_some(),
+        paused: spec.paused,
+        strategy: strategy(kind, &spec.update_strategy),
+        progress: Progress { settled: settled(kind, meta, spec, status) },
+        selector: spec.selector.clone(),
+        uses: uses_of(&spec.template.spec),
+        markers: with_prefix(&spec.template.metadata.annotations, "rollout.botsecret.dev/"),
+        records: meta
+            .annotations
+            .as_ref()
+            .map(|annotations| with_prefix(annotations, "delivery.botsecret.dev/"))
+            .unwrap_or_default(),
+    }
+}
+
+fn strategy(kind: WorkloadKind, view: &StrategyView) -> UpdateStrategy {
+    let partition = view.rolling_update.as_ref().and_then(|rolling| rolling.partition).unwrap_or(0);
+    match kind {
+        WorkloadKind::Deployment => UpdateStrategy::Automatic,
+        _ if view.type_.as_deref() == Some("OnDelete") => UpdateStrategy::OnDelete,
+        WorkloadKind::StatefulSet if partition > 0 => UpdateStrategy::Partition(partition),
+        _ => UpdateStrategy::Automatic,
+    }
+}
+
+/// The conditions under which `kubectl rollout status` calls a rollout done.
+fn settled(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &StatusView) -> bool {
+    if status.observed_generation < meta.generation.unwrap_or(0) {
+        return false;
+    }
+    let wanted = spec.replicas.unwrap_or(1);
+    match kind {
+        WorkloadKind::Deployment => {
+            status.updated_replicas >= wanted
+                && status.replicas <= status.updated_replicas
+                && status.available_replicas >= status.updated_replicas
+        }
+        WorkloadKind::StatefulSet => {
+            status.updated_replicas >= wanted && status.current_revision == status.update_revision
+        }
+        WorkloadKind::DaemonSet => {
+            status.updated_number_scheduled >= status.desired_number_scheduled
+                && status.number_available >= status.desired_number_scheduled
+        }
+    }
+}

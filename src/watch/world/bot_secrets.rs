@@ -1,0 +1,111 @@
+//! BotSecrets and the ServiceAccounts that they name.
+
+use std::sync::Arc;
+
+use super::{AccountFacts, ObjectKey, Scoped, Wake, World, is_older, key_of};
+use crate::api::{ANNOTATION_REFRESH, BotSecret};
+
+impl World {
+    pub(super) fn take_bot_secret(&mut self, scope: &str, change: Scoped<Box<BotSecret>>) -> Vec<(ObjectKey, Wake)> {
+        let (put, gone) = match change {
+            Scoped::Begin => {
+                self.bot_secrets.begin(scope, |key| scope.is_empty() || key.namespace == scope);
+                return Vec::new();
+            }
+            Scoped::Put(object) => (Some(object), Vec::new()),
+            Scoped::Gone(key) => (None, self.bot_secrets.remove(&key).map(|old| (key, old)).into_iter().collect()),
+            Scoped::End => (None, self.bot_secrets.finish(scope)),
+        };
+        let mut wakes = Vec::new();
+        for (key, old) in gone {
+            wakes.push((key.clone(), Wake::Look));
+            let target = ObjectKey::new(&key.namespace, old.target_name());
+            self.untarget(&target, &key.name);
+            wakes.extend(self.writers_of(&target).into_iter().map(|key| (key, Wake::Read)));
+        }
+        if let Some(object) = put {
+            let key = key_of(&object.metadata);
+            let known = self.bot_secrets.get(&key).cloned();
+            let same = |known: &&Arc<BotSecret>| {
+                known.metadata.uid == object.metadata.uid
+                    && known.metadata.resource_version == object.metadata.resource_version
+            };
+            if let Some(known) =
+                known.as_ref().filter(|known| same(known) || is_older(&object.metadata, &known.metadata))
+            {
+                self.bot_secrets.put(key, known.clone());
+                return wakes;
+            }
+            let target = ObjectKey::new(&key.namespace, object.target_name());
+            if let Some(old) = &known {
+                let old_target = ObjectKey::new(&key.namespace, old.target_name());
+                if old_target != target {
+                    self.untarget(&old_target, &key.name);
+                    wakes.extend(self.writers_of(&old_target).into_iter().map(|key| (key, Wake::Read)));
+                }
+            }
+            self.by_target.entry(target).or_default().insert(key.name.clone());
+            let wake = if known.is_some_and(|old| !asks_for_a_read(&old, &object)) { Wake::Look } else { Wake::Read };
+            wakes.push((key.clone(), wake));
+            self.bot_secrets.put(key, Arc::new(*object));
+        }
+        wakes
+    }
+
+    fn untarget(&mut self, target: &ObjectKey, name: &str) {
+        if let Some(names) = self.by_target.get_mut(target) {
+            names.remove(name);
+            if names.is_empty() {
+                self.by_target.remove(target);
+                self.lost.remove(target);
+                self.gone.remove(target);
+            }
+        }
+    }
+
+    pub(super) fn take_account(
+        &mut self,
+        scope: &str,
+        change: Scoped<(ObjectKey, AccountFacts)>,
+    ) -> Vec<(ObjectKey, Wake)> {
+        let keys = match change {
+            Scoped::Begin => {
+                self.accounts.begin(scope, |key| scope.is_empty() || key.namespace == scope);
+                Vec::new()
+            }
+            Scoped::Put((key, facts)) => {
+                let same = self.accounts.put(key.clone(), facts.clone()) == Some(facts);
+                if same { Vec::new() } else { vec![key] }
+            }
+            Scoped::Gone(key) => self.accounts.remove(&key).map(|_| key).into_iter().collect(),
+            Scoped::End => self.accounts.finish(scope).into_iter().map(|(key, _)| key).collect(),
+        };
+        keys.into_iter()
+            .flat_map(|account| {
+                self.in_namespace(&account.namespace)
+                    .filter(move |(_, object)| object.spec.service_account_name == account.name)
+                    .map(|(key, _)| (key.clone(), Wake::Read))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// The same for a BotSecret whose status was written.
+    pub fn wrote_bot_secret(&mut self, object: BotSecret) {
+        let key = key_of(&object.metadata);
+        let newer = self.bot_secrets.get(&key).is_some_and(|known| {
+            known.metadata.uid == object.metadata.uid && !is_older(&object.metadata, &known.metadata)
+        });
+        if newer {
+            self.bot_secrets.put(key, Arc::new(object));
+        }
+    }
+}
+
+/// Whether an edit asks for a read: of the spec, or of the refresh annotation.
+/// A status write, a label or an unrelated annotation does not.
+fn asks_for_a_read(old: &BotSecret, new: &BotSecret) -> bool {
+    let refresh =
+        |object: &BotSecret| object.metadata.annotations.as_ref().and_then(|a| a.get(ANNOTATION_REFRESH).cloned());
+    old.metadata.uid != new.metadata.uid || old.spec != new.spec || refresh(old) != refresh(new)
+}

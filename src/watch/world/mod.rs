@@ -1,0 +1,196 @@
+//! What is known of the cluster, and whom a change concerns. No I/O: events go
+//! in, keys of BotSecrets come out.
+
+mod bot_secrets;
+mod observe;
+mod referred;
+mod secrets;
+#[cfg(test)]
+mod tests;
+mod types;
+mod workloads;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{SecretFacts, WorkloadFacts, WorkloadId, tracked::Tracked};
+use crate::{
+    api::{BotSecret, BotSecretStore, ClusterBotSecretStore, State, StoreKind, StoreRef},
+    fetch::SecretVersion,
+};
+
+pub use types::{AccountFacts, Change, ObjectKey, Observed, Scoped, StoreProblem, Wake};
+
+/// The index.
+#[derive(Debug, Default)]
+pub struct World {
+    bot_secrets: Tracked<ObjectKey, Arc<BotSecret>>,
+    stores: Tracked<ObjectKey, Arc<BotSecretStore>>,
+    cluster_stores: Tracked<ObjectKey, Arc<ClusterBotSecretStore>>,
+    accounts: Tracked<ObjectKey, AccountFacts>,
+    /// Secrets that stores refer to, those that were looked for: only whether
+    /// they are there, and which version.
+    referred: HashMap<ObjectKey, Option<SecretVersion>>,
+    /// Where the Secrets lie that the cluster's stores refer to.
+    operator_namespace: String,
+    secrets: Tracked<ObjectKey, Arc<SecretFacts>>,
+    merged: Tracked<ObjectKey, Arc<SecretFacts>>,
+    workloads: Tracked<WorkloadId, Arc<WorkloadFacts>>,
+    /// BotSecrets by the Secret that they write.
+    by_target: HashMap<ObjectKey, BTreeSet<String>>,
+    /// Workloads by the Secrets that they use. Mostly one each: a set would cost
+    /// ten times its content.
+    by_use: HashMap<ObjectKey, Vec<WorkloadId>>,
+    /// State of Secrets that were deleted under a living BotSecret.
+    lost: HashMap<ObjectKey, Arc<State>>,
+    /// UID and last version of such Secrets: the answer to a write may come in
+    /// after the news that somebody deleted what was written.
+    gone: HashMap<ObjectKey, (String, u64)>,
+}
+
+impl World {
+    /// An empty index. The Secrets that the cluster's stores refer to lie in
+    /// the operator's own namespace.
+    #[must_use]
+    pub fn new(operator_namespace: &str) -> Self {
+        Self { operator_namespace: operator_namespace.to_owned(), ..Self::default() }
+    }
+
+    /// Takes a change in and says whom it concerns. `scope` is the namespace
+    /// that the watch covers, or "" for the cluster.
+    pub fn take(&mut self, scope: &str, change: Change) -> Vec<(ObjectKey, Wake)> {
+        match change {
+            Change::BotSecret(change) => self.take_bot_secret(scope, change),
+            Change::Store(change) => {
+                let keys = take(
+                    &mut self.stores,
+                    scope,
+                    change,
+                    |store| key_of(&store.metadata),
+                    |old, new| old.spec == new.spec && old.metadata.uid == new.metadata.uid,
+                );
+                keys.into_iter()
+                    .flat_map(|key| self.users_of_store(&key.namespace, &key.name, StoreKind::BotSecretStore))
+                    .collect()
+            }
+            Change::ClusterStore(change) => {
+                let keys = take(
+                    &mut self.cluster_stores,
+                    scope,
+                    change,
+                    |store| key_of(&store.metadata),
+                    |old, new| old.spec == new.spec && old.metadata.uid == new.metadata.uid,
+                );
+                keys.into_iter()
+                    .flat_map(|key| self.users_of_store("", &key.name, StoreKind::ClusterBotSecretStore))
+                    .collect()
+            }
+            Change::ServiceAccount(change) => self.take_account(scope, change),
+            Change::Referred(secret, version) => self.take_referred(secret, version),
+            Change::Secret(change) => self.take_secret(scope, change),
+            Change::MergedSecret(change) => self.take_merged(scope, change),
+            Change::Workload(kind, change) => self.take_workload(scope, kind, change),
+        }
+    }
+
+    fn in_namespace<'a>(
+        &'a self,
+        namespace: &str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a Arc<BotSecret>)> + use<'a> {
+        let start = ObjectKey::new(namespace, "");
+        let namespace = namespace.to_owned();
+        self.bot_secrets.range(start..).take_while(move |(key, _)| key.namespace == namespace)
+    }
+
+    fn writers_of(&self, secret: &ObjectKey) -> Vec<ObjectKey> {
+        self.by_target.get(secret).into_iter().flatten().map(|name| ObjectKey::new(&secret.namespace, name)).collect()
+    }
+
+    fn users_of_store(&self, namespace: &str, name: &str, kind: StoreKind) -> Vec<(ObjectKey, Wake)> {
+        let uses = |object: &BotSecret| {
+            store_refs(object).any(|reference| reference.name == name && reference.kind.unwrap_or_default() == kind)
+        };
+        let concerned: Vec<_> = if kind == StoreKind::BotSecretStore {
+            self.in_namespace(namespace).filter(|(_, object)| uses(object)).map(|(key, _)| key.clone()).collect()
+        } else {
+            self.bot_secrets.iter().filter(|(_, object)| uses(object)).map(|(key, _)| key.clone()).collect()
+        };
+        concerned.into_iter().map(|key| (key, Wake::Read)).collect()
+    }
+
+    /// Whether there is such a BotSecret.
+    #[must_use]
+    pub fn contains(&self, key: &ObjectKey) -> bool {
+        self.bot_secrets.get(key).is_some()
+    }
+
+    /// How many BotSecrets are ready, and how many are not.
+    #[must_use]
+    pub fn count_ready(&self) -> (usize, usize) {
+        let is_ready = |object: &BotSecret| {
+            let conditions = object.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        };
+        let ready = self.bot_secrets.iter().filter(|(_, object)| is_ready(object)).count();
+        (ready, self.bot_secrets.len() - ready)
+    }
+
+    /// How many BotSecrets there are.
+    #[must_use]
+    pub fn bot_secret_count(&self) -> usize {
+        self.bot_secrets.len()
+    }
+
+    /// UIDs of every store, namespaced and of the cluster.
+    pub fn store_uids(&self) -> impl Iterator<Item = &str> {
+        let local = self.stores.iter().filter_map(|(_, store)| store.metadata.uid.as_deref());
+        local.chain(self.cluster_stores.iter().filter_map(|(_, store)| store.metadata.uid.as_deref()))
+    }
+}
+
+/// The common part of taking in a change of a kind that is kept whole. Answers
+/// the keys of which something changed.
+fn take<T>(
+    tracked: &mut Tracked<ObjectKey, Arc<T>>,
+    scope: &str,
+    change: Scoped<Box<T>>,
+    key_of: impl Fn(&T) -> ObjectKey,
+    same: impl Fn(&T, &T) -> bool,
+) -> Vec<ObjectKey> {
+    match change {
+        Scoped::Begin => {
+            tracked.begin(scope, |key| scope.is_empty() || key.namespace == scope);
+            Vec::new()
+        }
+        Scoped::Put(object) => {
+            let key = key_of(&object);
+            let object = Arc::new(*object);
+            let old = tracked.put(key.clone(), object.clone());
+            if old.is_some_and(|old| same(&old, &object)) { Vec::new() } else { vec![key] }
+        }
+        Scoped::Gone(key) => tracked.remove(&key).map(|_| key).into_iter().collect(),
+        Scoped::End => tracked.finish(scope).into_iter().map(|(key, _)| key).collect(),
+    }
+}
+
+fn key_of(meta: &kube::api::ObjectMeta) -> ObjectKey {
+    ObjectKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+fn store_refs(object: &BotSecret) -> impl Iterator<Item = &StoreRef> {
+    let spec = &object.spec;
+    let own = spec.data.iter().map(|entry| &entry.store_ref).chain(spec.data_from.iter().map(|entry| &entry.store_ref));
+    own.filter_map(move |reference| reference.as_ref().or(spec.store_ref.as_ref()))
+}
+
+/// resourceVersions of one resource can be compared as numbers (KEP-5504).
+fn version(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
+}
+
+fn is_older(one: &kube::api::ObjectMeta, other: &kube::api::ObjectMeta) -> bool {
+    let number = |meta: &kube::api::ObjectMeta| meta.resource_version.as_deref().map_or(0, version);
+    one.uid == other.uid && number(one) < number(other)
+}

@@ -1,0 +1,79 @@
+//! Workloads, by the Secrets that they use.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::{ObjectKey, Scoped, Wake, World};
+use crate::{
+    api::WorkloadKind,
+    watch::{WorkloadFacts, WorkloadId},
+};
+
+impl World {
+    pub(super) fn take_workload(
+        &mut self,
+        scope: &str,
+        kind: WorkloadKind,
+        change: Scoped<Box<WorkloadFacts>>,
+    ) -> Vec<(ObjectKey, Wake)> {
+        let (put, gone) = match change {
+            Scoped::Begin => {
+                // Deployments, StatefulSets and DaemonSets are relisted apart.
+                let scope_of_kind = format!("{}/{scope}", kind.name());
+                self.workloads
+                    .begin(&scope_of_kind, |id| id.kind == kind && (scope.is_empty() || id.namespace == scope));
+                return Vec::new();
+            }
+            Scoped::Put(facts) => (Some(facts), Vec::new()),
+            Scoped::Gone(key) => {
+                let id = WorkloadId { namespace: key.namespace, kind, name: key.name };
+                (None, self.workloads.remove(&id).map(|old| (id, old)).into_iter().collect())
+            }
+            Scoped::End => (None, self.workloads.finish(&format!("{}/{scope}", kind.name()))),
+        };
+        let mut concerned = BTreeSet::new();
+        for (id, old) in gone {
+            self.forget_uses(&id, &old, &mut concerned);
+        }
+        if let Some(facts) = put {
+            let id = facts.id.clone();
+            // Only a fresh read selects pods; 20,000 selectors would be kept for
+            // nothing.
+            let mut facts = facts;
+            facts.selector = LabelSelector::default();
+            if let Some(old) = self.workloads.remove(&id) {
+                if old == Arc::from(facts.clone()) {
+                    self.workloads.put(id, old);
+                    return Vec::new();
+                }
+                self.forget_uses(&id, &old, &mut concerned);
+            }
+            // One that uses no Secret is not kept: there may be 20,000 of them.
+            if !facts.uses.is_empty() {
+                for used in &facts.uses {
+                    let secret = ObjectKey::new(&id.namespace, &used.secret);
+                    let users = self.by_use.entry(secret.clone()).or_insert_with(|| Vec::with_capacity(1));
+                    users.push(id.clone());
+                    concerned.insert(secret);
+                }
+                self.workloads.put(id, Arc::from(facts));
+            }
+        }
+        let writers: BTreeSet<_> = concerned.iter().flat_map(|secret| self.writers_of(secret)).collect();
+        writers.into_iter().map(|key| (key, Wake::Look)).collect()
+    }
+
+    fn forget_uses(&mut self, id: &WorkloadId, old: &WorkloadFacts, concerned: &mut BTreeSet<ObjectKey>) {
+        for used in &old.uses {
+            let secret = ObjectKey::new(&id.namespace, &used.secret);
+            if let Some(users) = self.by_use.get_mut(&secret) {
+                users.retain(|user| user != id);
+                if users.is_empty() {
+                    self.by_use.remove(&secret);
+                }
+            }
+            concerned.insert(secret);
+        }
+    }
+}

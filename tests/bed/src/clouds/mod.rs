@@ -1,0 +1,6 @@
+//! Protocol servers that stand in for clouds.
+
+pub mod aws;
+pub mod azure;
+pub mod gcp;
+pub mod scripted;

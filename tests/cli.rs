@@ -1,0 +1,132 @@
+//! The command line, as a shell sees it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::process::{Command, Output};
+
+fn botsecret(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_botsecret"));
+    // No cluster, whatever this machine has.
+    command.args(arguments).env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent").env_remove("POD_NAMESPACE");
+    command.output().expect("it starts")
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    let output = botsecret(arguments);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn failure(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = botsecret(arguments);
+    assert!(output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[test]
+fn exit_codes_tell_wrong_usage_from_failure() {
+    for wrong in [
+        &[][..],
+        &["no-such-command"],
+        &["version", "--output", "xml"],
+        &["operator", "--namespaces", "Not_A_Namespace"],
+        &["operator", "--namespaces", ","],
+        &["operator", "--listen", "everywhere"],
+        &["operator", "--log-level", "botsecret=loud"],
+    ] {
+        let (code, said) = failure(wrong);
+        assert_eq!(code, Some(2), "{wrong:?}: {said}");
+    }
+    let (code, said) = failure(&["operator"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--kubeconfig"), "{said}");
+    let (code, said) = failure(&["crds", "--dir", "/dev/null/folder"]);
+    assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn help_names_every_command_and_flag() {
+    let help = stdout(&["--help"]);
+    for word in ["operator", "crds", "version", "completion", "Exit codes"] {
+        assert!(help.contains(word), "{word} is missing: {help}");
+    }
+    let help = stdout(&["operator", "--help"]);
+    for word in
+        ["--namespaces", "--operator-namespace", "--listen", "--log-format", "--log-level", "--kubeconfig", "--context"]
+    {
+        assert!(help.contains(word), "{word} is missing: {help}");
+    }
+    assert!(!help.contains('\u{1b}'), "colours, though this is no terminal");
+}
+
+#[test]
+fn version_is_data() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(stdout(&["version"]).starts_with(&format!("botsecret {version}\n")));
+    let json: serde_json::Value = serde_json::from_str(&stdout(&["version", "--output", "json"])).expect("JSON");
+    assert_eq!(json["version"], version);
+    let yaml: serde_json::Value = serde_yaml::from_str(&stdout(&["version", "-o", "yaml"])).expect("YAML");
+    assert_eq!(yaml, json);
+}
+
+/// The managers, as the schema of a store lists them.
+fn managers() -> Vec<String> {
+    let definitions = botsecret::api::definitions();
+    let store = definitions.iter().find(|definition| definition.spec.names.kind == "BotSecretStore").expect("a store");
+    let schema = serde_json::to_value(store).expect("JSON");
+    let spec = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    let settings = ["limits", "proxy"];
+    spec.as_object().expect("fields").keys().filter(|name| !settings.contains(&name.as_str())).cloned().collect()
+}
+
+#[test]
+fn version_lists_every_manager_that_a_store_can_name() {
+    let json: serde_json::Value = serde_json::from_str(&stdout(&["version", "-o", "json"])).expect("JSON");
+    let compiled = [
+        ("aws", cfg!(feature = "aws")),
+        ("azure", cfg!(feature = "azure")),
+        ("gcp", cfg!(feature = "gcp")),
+        ("kubernetes", cfg!(feature = "kubernetes")),
+        ("oauth2", cfg!(feature = "oauth2")),
+        ("vault", cfg!(feature = "vault")),
+    ];
+    assert_eq!(compiled.map(|(name, _)| name).to_vec(), managers());
+    let wanted: Vec<_> = compiled.iter().filter(|(_, compiled)| *compiled).map(|(name, _)| *name).collect();
+    assert_eq!(json["stores"], serde_json::json!(wanted));
+    assert!(stdout(&["version"]).contains(&format!("stores: {}\n", wanted.join(", "))));
+}
+
+#[test]
+fn definitions_are_printed_or_written() {
+    let printed = stdout(&["crds"]);
+    assert_eq!(printed.matches("\nkind: CustomResourceDefinition\n").count(), 3);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("new");
+    assert_eq!(stdout(&["crds", "--dir", path.to_str().expect("text")]), "");
+    let mut names: Vec<String> = std::fs::read_dir(&path)
+        .expect("made")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    names.sort();
+    let expected =
+        ["botsecrets", "botsecretstores", "clusterbotsecretstores"].map(|name| format!("botsecret.dev_{name}.yaml"));
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn completion_covers_the_usual_shells() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&["completion", shell]).contains("operator"), "{shell}");
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_used_is_named_and_not_quoted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("kubeconfig");
+    std::fs::write(&path, "users: [{name: a, user: {token: [canary]}}]\n").expect("written");
+    let path = path.to_str().expect("text");
+    let (code, said) = failure(&["operator", "--kubeconfig", path]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(path) && !said.contains("canary"), "p4: {said}");
+}

@@ -1,0 +1,185 @@
+//! What must be so after every run.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    store::{Actor, Revision},
+    world::{Act, BOT_SECRET, DEPLOYMENTS, IDLE_FROM, NAMESPACE, Start, World, data_of, manager},
+};
+
+type Data = BTreeMap<String, Vec<u8>>;
+
+/// What came of a run, as far as two runs must agree on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The Secret's data.
+    pub data: Option<Data>,
+    /// How far the Secret's revision is beyond its first, and its fingerprint.
+    pub revision: Option<(u64, String)>,
+    /// By Deployment: the template's annotations, revisions as above.
+    pub templates: BTreeMap<String, BTreeMap<String, Option<(u64, String)>>>,
+    /// By Deployment: how often the operator changed its template.
+    pub rollouts: BTreeMap<String, usize>,
+    /// What the status says of the rollout: whether it is complete, and of each
+    /// workload the state and the patches.
+    pub record: String,
+    /// By Deployment: how many pods were started.
+    pub starts: BTreeMap<String, usize>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub settled: Settled,
+    /// What is wrong, whatever other runs came to.
+    pub wrong: Vec<String>,
+}
+
+impl Outcome {
+    pub fn of(world: &World) -> Self {
+        let revisions = world.store.revisions();
+        let base = first_revision(&revisions);
+        let relative = |text: &str| {
+            let mut parts = text.splitn(2, '.');
+            let number: u64 = parts.next()?.parse().ok()?;
+            Some((number.checked_sub(base?)?, parts.next()?.to_owned()))
+        };
+        let secret = world.store.get("secrets", NAMESPACE, BOT_SECRET);
+        let revision = secret.as_deref().and_then(revision_of).and_then(|text| relative(&text));
+        let mut templates = BTreeMap::new();
+        for name in DEPLOYMENTS {
+            let deployment = world.store.get("deployments", NAMESPACE, name).expect("nobody deletes it");
+            let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
+            let annotations = annotations.as_object().into_iter().flatten();
+            let annotations = annotations.map(|(name, value)| (name.clone(), value.as_str().and_then(relative)));
+            templates.insert(name.to_owned(), annotations.collect());
+        }
+        let count = |counts: &dyn Fn(&str) -> usize| -> BTreeMap<String, usize> {
+            DEPLOYMENTS.iter().map(|name| ((*name).to_owned(), counts(name))).collect()
+        };
+        let starts = &world.controllers.starts;
+        let settled = Settled {
+            data: world.secret(),
+            revision,
+            templates,
+            rollouts: count(&|name| revisions.iter().filter(|one| rolls(one, name)).count()),
+            record: record(world),
+            starts: count(&|name| starts.iter().filter(|start| start.deployment == name).count()),
+        };
+        let mut wrong = Vec::new();
+        judge_secret(world, &revisions, &mut wrong);
+        judge_pods(world, starts, &mut wrong);
+        judge_rest(world, &revisions, &mut wrong);
+        Self { settled, wrong }
+    }
+
+    /// What is wrong with this run, where that one went without a fault.
+    pub fn violations(&self, faultless: &Settled) -> Vec<String> {
+        let mut wrong = self.wrong.clone();
+        let (is, was) = (&self.settled, faultless);
+        let mut compare = |what: &str, is: String, was: String| {
+            if is != was {
+                wrong.push(format!("{what}: {is}, without a fault {was}"));
+            }
+        };
+        compare("Secret data", format!("{:?}", is.data.is_some()), format!("{:?}", was.data.is_some()));
+        compare("Secret bytes equal", (is.data == was.data).to_string(), true.to_string());
+        compare("revision", format!("{:?}", is.revision), format!("{:?}", was.revision));
+        compare("template annotations", format!("{:?}", is.templates), format!("{:?}", was.templates));
+        compare("rollout patches", format!("{:?}", is.rollouts), format!("{:?}", was.rollouts));
+        compare("status.rollout", is.record.clone(), was.record.clone());
+        compare("pods started", format!("{:?}", is.starts), format!("{:?}", was.starts));
+        wrong
+    }
+}
+
+fn record(world: &World) -> String {
+    let object = world.store.get("botsecrets", NAMESPACE, BOT_SECRET).expect("nobody deletes it");
+    let rollout = &object["status"]["rollout"];
+    let workloads = rollout["workloads"].as_array().into_iter().flatten();
+    let workloads: Vec<_> =
+        workloads.map(|one| format!("{} {} {}", one["name"], one["state"], one["patches"])).collect();
+    format!("complete: {}, {workloads:?}", rollout["complete"])
+}
+
+/// P1: written whole, never lost.
+fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
+    if world.secret() != Some(manager::fields(world.manager.version())) {
+        wrong.push("P11: the Secret does not hold what the manager holds".to_owned());
+    }
+    let by_script = world.scenario.script().iter().any(|(_, act)| *act == Act::DeleteSecret);
+    for one in revisions.iter().filter(|one| one.key.plural == "secrets" && one.key.namespace == NAMESPACE) {
+        if one.key.name != BOT_SECRET {
+            wrong.push(format!("P5: Secret {} was written", one.key.name));
+        } else if one.deleted && !(by_script && one.by == Actor::World) {
+            wrong.push(format!("P1: the Secret was deleted at {:?}", one.at));
+        } else if !one.deleted && !is_whole(&data_of(&one.after)) {
+            wrong.push(format!("P1: the Secret was half written at {:?}", one.at));
+        }
+    }
+}
+
+fn is_whole(data: &Data) -> bool {
+    (1..10).any(|version| *data == manager::fields(version))
+}
+
+/// P3, by pods: each started with whole values, and each that is left holds
+/// the newest.
+fn judge_pods(world: &World, starts: &[Start], wrong: &mut Vec<String>) {
+    for start in starts.iter().filter(|start| !is_whole(&start.held)) {
+        wrong.push(format!("P1: pod {} started with a half-written value", start.pod));
+    }
+    let newest = manager::fields(world.manager.version());
+    for pod in world.store.all("pods") {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        match starts.iter().find(|start| start.pod == name) {
+            Some(start) if start.held == newest => {}
+            Some(_) => wrong.push(format!("P3: pod {name} still holds an old value")),
+            None => wrong.push(format!("P11: pod {name} never started")),
+        }
+    }
+}
+
+/// P2 and P9: at rest nothing is written, and the status says that all is well.
+fn judge_rest(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
+    for one in revisions.iter().filter(|one| one.by == Actor::Operator && one.at >= IDLE_FROM) {
+        wrong.push(format!("P2: {} {} was written at rest, at {:?}", one.key.plural, one.key.name, one.at));
+    }
+    // Who wrote it has given it up and done it anew: it is to be refused.
+    for one in revisions.iter().filter(|one| one.by == Actor::Late && one.key.plural != "events") {
+        wrong.push(format!("P3: a late write of {} {} took effect", one.key.plural, one.key.name));
+    }
+    let object = world.store.get("botsecrets", NAMESPACE, BOT_SECRET).expect("nobody deletes it");
+    if object["status"]["observedGeneration"] != object["metadata"]["generation"] {
+        wrong.push("P9: the status is of an older generation".to_owned());
+    }
+    for type_ in ["Ready", "RolledOut"] {
+        let conditions = object["status"]["conditions"].as_array();
+        let is = conditions.into_iter().flatten().find(|one| one["type"] == type_).map(|one| &one["status"]);
+        if is.and_then(Value::as_str) != Some("True") {
+            wrong.push(format!("P9: {type_} is {is:?} at the end"));
+        }
+    }
+}
+
+/// Whether the operator changed this Deployment's template here.
+fn rolls(one: &Revision, name: &str) -> bool {
+    let template = |object: &Value| object["spec"]["template"].clone();
+    one.by == Actor::Operator
+        && one.key.plural == "deployments"
+        && one.key.name == name
+        && one.before.as_deref().map(template) != Some(template(&one.after))
+}
+
+fn revision_of(secret: &Value) -> Option<String> {
+    let state: Value = serde_json::from_str(secret["metadata"]["annotations"]["botsecret.dev/state"].as_str()?).ok()?;
+    state["revision"].as_str().map(str::to_owned)
+}
+
+/// Where the sequence of revisions begins: at the second of the first write.
+fn first_revision(revisions: &[Revision]) -> Option<u64> {
+    let first = revisions.iter().find(|one| one.key.plural == "secrets" && one.key.name == BOT_SECRET)?;
+    revision_of(&first.after)?.split('.').next()?.parse().ok()
+}

@@ -1,0 +1,116 @@
+//! The world that the operator lives in: an API, controllers, a manager, and
+//! people who act by a script.
+
+pub mod controllers;
+pub mod manager;
+pub mod script;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+pub use self::{
+    controllers::{Controllers, Start, data_of},
+    manager::Manager,
+    script::{Act, Scenario},
+};
+use super::{
+    clock,
+    faults::Faults,
+    store::{Store, Verb},
+};
+
+pub const NAMESPACE: &str = "trading";
+pub const OPERATOR_NAMESPACE: &str = "botsecret-system";
+pub const BOT_SECRET: &str = "price-bot";
+pub const DEPLOYMENTS: [&str; 2] = ["web", "worker"];
+const REPLICAS: u64 = 2;
+
+/// From when on nothing may be written, and when the scenario ends: ten
+/// refresh intervals later.
+pub const IDLE_FROM: Duration = Duration::from_secs(500);
+pub const END: Duration = Duration::from_secs(610);
+
+/// Everything but the operator.
+pub struct World {
+    pub store: Store,
+    pub controllers: Controllers,
+    pub manager: Manager,
+    pub scenario: Scenario,
+    acted: usize,
+}
+
+impl World {
+    pub fn new(scenario: Scenario, faults: &Faults) -> Self {
+        let store = Store::new();
+        let make = |plural, namespace: &str, object: &Value| {
+            drop(store.ask(Verb::Create, plural, (namespace, "", ""), object).granted());
+        };
+        make(
+            "secrets",
+            OPERATOR_NAMESPACE,
+            &json!({
+                "metadata": { "name": "botsecret-digest-key" }, "type": "botsecret.dev/digest-key",
+                "data": { "key": STANDARD.encode([7; 32]) },
+            }),
+        );
+        make("serviceaccounts", NAMESPACE, &json!({ "metadata": { "name": "bot" } }));
+        make(
+            "botsecretstores",
+            NAMESPACE,
+            // Opened by the test's own manager, whatever stands here.
+            &json!({
+                "metadata": { "name": "source" }, "spec": { "kubernetes": { "remoteNamespace": "elsewhere" } },
+            }),
+        );
+        for name in DEPLOYMENTS {
+            make("deployments", NAMESPACE, &deployment(name));
+        }
+        make(
+            "botsecrets",
+            NAMESPACE,
+            &json!({
+                "metadata": { "name": BOT_SECRET },
+                "spec": {
+                    "serviceAccountName": "bot", "storeRef": { "name": "source" }, "refreshInterval": "10s",
+                    "dataFrom": [{ "extract": { "key": "price-bot" } }],
+                },
+            }),
+        );
+        Self { store, controllers: Controllers::default(), manager: Manager::new(faults), scenario, acted: 0 }
+    }
+
+    /// Does what is due; answers when to be called again, if nothing changes.
+    pub fn step(&mut self) -> Duration {
+        let script = self.scenario.script();
+        while let Some((_, act)) = script.get(self.acted).filter(|(at, _)| clock::elapsed() >= *at) {
+            act.play(&self.store, &self.manager);
+            self.acted += 1;
+        }
+        let script = script.get(self.acted).map_or(END, |(at, _)| *at);
+        let controllers = self.controllers.step(&self.store);
+        controllers.unwrap_or(END).min(script).min(END)
+    }
+
+    /// What the target Secret holds.
+    pub fn secret(&self) -> Option<BTreeMap<String, Vec<u8>>> {
+        self.store.get("secrets", NAMESPACE, BOT_SECRET).map(|secret| data_of(&secret))
+    }
+}
+
+fn deployment(name: &str) -> Value {
+    json!({
+        "metadata": { "name": name },
+        "spec": {
+            "replicas": REPLICAS,
+            "selector": { "matchLabels": { "app": name } },
+            "template": {
+                "metadata": { "labels": { "app": name } },
+                "spec": { "containers": [{
+                    "name": "bot", "image": "bot", "envFrom": [{ "secretRef": { "name": BOT_SECRET } }],
+                }] },
+            },
+        },
+    })
+}

@@ -1,0 +1,92 @@
+//! What people and managers do, and when.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    super::store::{Store, Verb},
+    BOT_SECRET, Manager, NAMESPACE,
+};
+
+/// What happens in a run beside the faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scenario {
+    /// Two rotations.
+    #[default]
+    Rotations,
+    /// Rotations, and people who delete, suspend and scale.
+    Edits,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Rotate,
+    DeleteSecret,
+    Suspend(bool),
+    Scale(&'static str, u64),
+}
+
+const fn at(seconds: u64, act: Act) -> (Duration, Act) {
+    (Duration::from_millis(seconds * 1000 + 300), act)
+}
+
+/// Far enough apart that one fault's delay does not carry over to the next act.
+const ROTATIONS: [(Duration, Act); 2] = [at(100, Act::Rotate), at(300, Act::Rotate)];
+const EDITS: [(Duration, Act); 8] = [
+    at(60, Act::Rotate),
+    at(130, Act::DeleteSecret),
+    at(190, Act::Suspend(true)),
+    at(200, Act::Rotate),
+    at(230, Act::Suspend(false)),
+    at(300, Act::Scale("worker", 0)),
+    at(310, Act::Rotate),
+    at(400, Act::Scale("worker", 2)),
+];
+
+impl Scenario {
+    pub const ALL: [Self; 2] = [Self::Rotations, Self::Edits];
+
+    pub fn script(self) -> &'static [(Duration, Act)] {
+        match self {
+            Self::Rotations => &ROTATIONS,
+            Self::Edits => &EDITS,
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Rotations => "rotations",
+            Self::Edits => "edits",
+        })
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|one| one.to_string() == text).ok_or_else(|| format!("no scenario is called {text}"))
+    }
+}
+
+impl Act {
+    pub fn play(self, store: &Store, manager: &Manager) {
+        let edit = |plural, name: &str, spec: Value| {
+            let patch = json!({ "spec": spec });
+            drop(store.ask(Verb::MergePatch, plural, (NAMESPACE, name, ""), &patch).granted());
+        };
+        match self {
+            Self::Rotate => manager.rotate(),
+            // Whether it is there or not.
+            Self::DeleteSecret => {
+                drop(store.ask(Verb::Delete, "secrets", (NAMESPACE, BOT_SECRET, ""), &json!({})));
+            }
+            Self::Suspend(suspend) => edit("botsecrets", BOT_SECRET, json!({ "suspend": suspend })),
+            Self::Scale(name, replicas) => edit("deployments", name, json!({ "replicas": replicas })),
+        }
+    }
+}

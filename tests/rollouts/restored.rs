@@ -1,0 +1,82 @@
+//! Secrets that a backup brings back.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, PostParams};
+
+use crate::{
+    common::{NAME, delivered, deployment, next_second, rotate, scene, until_rolled_out},
+    support::{Bench, Result},
+};
+
+/// As backup tools restore it.
+fn stripped(saved: &Secret, owners: bool) -> Secret {
+    let mut secret = saved.clone();
+    let meta = &mut secret.metadata;
+    (meta.uid, meta.resource_version, meta.managed_fields, meta.creation_timestamp) = (None, None, None, None);
+    if !owners {
+        meta.owner_references = None;
+    }
+    secret
+}
+
+async fn restore(bench: &Bench, saved: &Secret) -> Result {
+    bench.secrets().delete(NAME, &DeleteParams::default()).await?;
+    match bench.secrets().create(&PostParams::default(), saved).await {
+        // The operator was faster: written over, as restore tools do.
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            bench.secrets().delete(NAME, &DeleteParams::default()).await?;
+            drop(bench.secrets().create(&PostParams::default(), saved).await);
+        }
+        result => drop(result?),
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_secret_restored_from_backup_rolls_nothing_with_and_without_owner_references() -> Result {
+    let mut bench = Bench::new("restored").await?;
+    scene(&bench, &["one"]).await?;
+    let first = bench.secrets().get(NAME).await?;
+    delivered(&bench, &["one"], "1", 0).await?;
+    rotate(&bench, "2").await?;
+    delivered(&bench, &["one"], "2", 1).await?;
+    // A bot that is younger than the rotation bears no marker.
+    next_second().await;
+    bench.apply(deployment("late", 2)).await?;
+    bench.until_all_hold("late", 2, "2").await?;
+    until_rolled_out(&bench).await?;
+    let second = bench.secrets().get(NAME).await?;
+    for saved in [&second, &first] {
+        for owners in [true, false] {
+            for up in [true, false] {
+                if !up {
+                    bench.operator.kill().await?;
+                }
+                restore(&bench, &stripped(saved, owners)).await?;
+                if !up {
+                    bench.operator.start_again().await?;
+                }
+                bench.until_value(NAME, "REVISION", "2").await?;
+                let context = |error: anyhow::Error| error.context(format!("owners {owners}, operator up {up}"));
+                delivered(&bench, &["one"], "2", 1).await.map_err(context)?;
+                delivered(&bench, &["late"], "2", 0).await.map_err(context)?;
+            }
+        }
+    }
+    // Lost altogether, with the operator up and down.
+    bench.secrets().delete(NAME, &DeleteParams::default()).await?;
+    bench.until_value(NAME, "REVISION", "2").await?;
+    bench.operator.kill().await?;
+    bench.secrets().delete(NAME, &DeleteParams::default()).await?;
+    bench.operator.start_again().await?;
+    bench.until_value(NAME, "REVISION", "2").await?;
+    delivered(&bench, &["one"], "2", 1).await?;
+    delivered(&bench, &["late"], "2", 0).await?;
+    // An old backup and a rotation at once: pods hold neither's value.
+    bench.operator.kill().await?;
+    restore(&bench, &stripped(&first, false)).await?;
+    rotate(&bench, "1").await?;
+    bench.operator.start_again().await?;
+    delivered(&bench, &["one"], "1", 2).await?;
+    delivered(&bench, &["late"], "1", 1).await
+}

@@ -1,0 +1,198 @@
+//! The operator as a process of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use botsecret_testbed::{Cluster, Process, free_port, wait_for};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{DEADLINE, Result};
+
+/// How an operator is started.
+#[derive(Clone, Debug)]
+pub struct OperatorOptions {
+    /// Its user at the API server.
+    pub user: String,
+    /// The namespaces that it serves; none: all.
+    pub namespaces: Vec<String>,
+    /// Where its digest key lies.
+    pub own_namespace: String,
+    /// Its kubeconfig, where it is not the cluster's (a proxy's, say).
+    pub kubeconfig: Option<PathBuf>,
+    /// Where its log goes.
+    pub folder: PathBuf,
+}
+
+/// A running operator.
+pub struct Operator {
+    process: Option<Process>,
+    arguments: Vec<String>,
+    log: PathBuf,
+    port: u16,
+    user: String,
+}
+
+impl Operator {
+    /// Starts one with exactly the rights that the manifests grant, and waits
+    /// until it is ready.
+    pub async fn start(cluster: &Cluster, options: &OperatorOptions) -> Result<Self> {
+        Self::start_with(cluster, options, &[]).await
+    }
+
+    /// The same with more arguments.
+    pub async fn start_with(cluster: &Cluster, options: &OperatorOptions, more: &[&str]) -> Result<Self> {
+        grant(cluster, &options.user).await?;
+        let kubeconfig = match &options.kubeconfig {
+            Some(path) => path.clone(),
+            None => cluster.kubeconfig(&options.user, &[])?,
+        };
+        let port = free_port()?;
+        let mut arguments: Vec<String> =
+            ["operator", "--log-format", "json", "--log-level", "trace"].map(String::from).into();
+        arguments.extend(["--kubeconfig".into(), kubeconfig.display().to_string()]);
+        arguments.extend(["--operator-namespace".into(), options.own_namespace.clone()]);
+        arguments.extend(["--listen".into(), format!("127.0.0.1:{port}")]);
+        if !options.namespaces.is_empty() {
+            arguments.extend(["--namespaces".into(), options.namespaces.join(",")]);
+        }
+        arguments.extend(more.iter().copied().map(String::from));
+        let log = options.folder.join(format!("{}.log", options.user.replace(':', "_")));
+        let mut operator = Self { process: None, arguments, log, port, user: options.user.clone() };
+        operator.launch()?;
+        operator.until_ready().await?;
+        Ok(operator)
+    }
+
+    /// Starts the process, without waiting for anything.
+    pub fn launch(&mut self) -> Result {
+        let program = Path::new(env!("CARGO_BIN_EXE_botsecret"));
+        let environment = [("RUST_BACKTRACE".into(), "1".into())];
+        self.process = Some(Process::start(program, &self.arguments, &environment, &self.log)?);
+        Ok(())
+    }
+
+    /// Waits until its caches are complete.
+    pub async fn until_ready(&self) -> Result {
+        wait_for("the operator to be ready", DEADLINE, async || {
+            let response = reqwest::get(format!("http://127.0.0.1:{}/readyz", self.port)).await?;
+            Ok(response.status().is_success().then_some(()))
+        })
+        .await
+        .with_context(|| self.log_tail())
+    }
+
+    /// kill -9.
+    pub async fn kill(&mut self) -> Result {
+        if let Some(process) = self.process.take() {
+            process.kill().await;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM; answers the exit code.
+    pub async fn terminate(&mut self) -> Result<Option<i32>> {
+        let Some(process) = self.process.take() else { return Ok(None) };
+        process.stop(Duration::from_secs(20)).await;
+        Ok(process.exited().and_then(|status| status.code()))
+    }
+
+    /// Sends a signal to the process, and waits for nothing.
+    pub fn signal(&self, name: &str) -> Result {
+        let pid = self.process.as_ref().context("it does not run")?.pid().to_string();
+        let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status()?;
+        anyhow::ensure!(sent.success(), "no signal {name} was sent");
+        Ok(())
+    }
+
+    /// Waits for the process to end by itself; answers the exit code.
+    pub async fn until_ended(&mut self) -> Result<Option<i32>> {
+        let process = self.process.take().context("it does not run")?;
+        let status = tokio::time::timeout(DEADLINE, process.wait()).await.context("it goes on")?;
+        Ok(status.code())
+    }
+
+    /// Starts it again after [`Operator::kill`] or [`Operator::terminate`].
+    pub async fn start_again(&mut self) -> Result {
+        self.launch()?;
+        self.until_ready().await
+    }
+
+    /// Whether the process is there.
+    pub fn is_running(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.exited().is_none())
+    }
+
+    /// Its user at the API server.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Everything that it logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Where it serves metrics and probes.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> Result<String> {
+        Ok(reqwest::get(format!("http://127.0.0.1:{}/metrics", self.port)).await?.error_for_status()?.text().await?)
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().rev().take(30).collect();
+        format!("the operator's last lines:\n{}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// P4 over every test: no operator may have logged a value or a credential.
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let leaks = super::canary::leaks_in_log(&std::fs::read(&self.log).unwrap_or_default());
+            assert!(leaks.is_empty(), "the operator's log shows {leaks:?}: {}", self.log.display());
+        }
+    }
+}
+
+/// The role of this kind in the manifests: tests run with exactly these rights.
+pub fn role<T: serde::de::DeserializeOwned>(kind: &str) -> Result<T> {
+    for document in serde_yaml::Deserializer::from_str(include_str!("../../deploy/rbac.yaml")) {
+        let value = serde_json::Value::deserialize(document)?;
+        if value["kind"] == kind {
+            return Ok(serde_json::from_value(value)?);
+        }
+    }
+    anyhow::bail!("deploy/rbac.yaml holds no {kind}")
+}
+
+/// Binds the rules of the manifests' ClusterRole to `user`.
+pub async fn grant(cluster: &Cluster, user: &str) -> Result {
+    let client = cluster.client()?;
+    let role: ClusterRole = role("ClusterRole")?;
+    let name = role.metadata.name.clone().context("the ClusterRole has no name")?;
+    let params = PatchParams::apply("tests").force();
+    Api::<ClusterRole>::all(client.clone()).patch(&name, &params, &Patch::Apply(&role)).await?;
+    let binding: ClusterRoleBinding = serde_json::from_value(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": { "name": format!("operator-{}", user.replace(':', "-")) },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
+    }))?;
+    let binding_name = binding.metadata.name.clone().unwrap_or_default();
+    Api::<ClusterRoleBinding>::all(client).patch(&binding_name, &params, &Patch::Apply(&binding)).await?;
+    Ok(())
+}
