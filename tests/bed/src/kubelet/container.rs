@@ -41,9 +41,8 @@ pub(super) async fn run(
     let mut back_off = FIRST_BACK_OFF;
     let mut last = None;
     for number in 0.. {
-        let begun = tokio::select! {
-            begun = begin(&pod, &container, number) => begun,
-            _ = stop.wait_for(Option::is_some) => return last,
+        let Some(begun) = begin(&pod, &container, number, &mut stop).await else {
+            return last;
         };
         let code = follow(&pod, &container, begun, &mut stop).await;
         last = Some(code);
@@ -71,35 +70,35 @@ struct Begun {
     number: u32,
 }
 
-/// Until its values are there, its image is, and its process runs.
-async fn begin(pod: &PodContext, container: &Container, number: u32) -> Begun {
+/// Until its values are there, its image is, and its process runs. `None`: it
+/// is to stop before that.
+async fn begin(pod: &PodContext, container: &Container, number: u32, stop: &mut Receiver<Stop>) -> Option<Begun> {
     let name = &container.name;
     loop {
-        let environment = match environment::resolve(&pod.node, &pod.pod, container).await {
-            Ok(environment) => environment,
-            Err(message) => {
-                pod.status.waits(name, "CreateContainerConfigError", &message);
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
+        let environment = tokio::select! {
+            environment = environment::resolve(&pod.node, &pod.pod, container) => environment,
+            _ = stop.wait_for(Option::is_some) => return None,
         };
         let image = container.image.as_deref().unwrap_or_default();
         let own_command = container.command.as_ref().is_some_and(|command| !command.is_empty());
-        if !own_command && on_machine(image).is_none() {
-            let message = format!("this machine has no command \"{image}\"");
-            pod.status.waits(name, "ErrImagePull", &message);
-            tokio::time::sleep(RETRY).await;
-            continue;
+        match environment {
+            Err(message) => pod.status.waits(name, "CreateContainerConfigError", &message),
+            Ok(_) if !own_command && on_machine(image).is_none() => {
+                pod.status.waits(name, "ErrImagePull", &format!("this machine has no command \"{image}\""));
+            }
+            // Not cut short by a stop: a process that may have begun to run is
+            // owed its preStop hook and its grace.
+            Ok(environment) => match start(pod, container, &environment, number).await {
+                Ok(sandbox) => {
+                    let id = format!("testbed://{}-{name}-{number}", pod.uid);
+                    return Some(Begun { sandbox, environment, id, number });
+                }
+                Err(error) => pod.status.waits(name, "CreateContainerError", &format!("{error:#}")),
+            },
         }
-        match start(pod, container, &environment, number).await {
-            Ok(sandbox) => {
-                let id = format!("testbed://{}-{name}-{number}", pod.uid);
-                return Begun { sandbox, environment, id, number };
-            }
-            Err(error) => {
-                pod.status.waits(name, "CreateContainerError", &format!("{error:#}"));
-                tokio::time::sleep(RETRY).await;
-            }
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            _ = stop.wait_for(Option::is_some) => return None,
         }
     }
 }
