@@ -12,10 +12,10 @@ mod status;
 mod store;
 
 pub use bot_secret::{
-    BotSecret, BotSecretSpec, CreationPolicy, DataEntry, DataFromEntry, DecodingStrategy, DeletionPolicy,
-    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, MetadataPolicy, OnCollision, RemoteRef, Rewrite,
-    RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target, Template, TemplateMergePolicy,
-    WorkloadChoice, WorkloadKind, WorkloadRef,
+    BotSecret, BotSecretSpec, Canary, CreationPolicy, DataEntry, DataFromEntry, DecodingStrategy, DeletionPolicy,
+    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, MetadataPolicy, OnCollision, OnFailure, OrderEntry,
+    RemoteRef, Rewrite, RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target, Template,
+    TemplateMergePolicy, Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
 pub use duration::{Interval, Timeout};
 pub use names::{
@@ -23,7 +23,10 @@ pub use names::{
     issued_annotation, marker_annotation, owner_label, state_annotation,
 };
 pub use state::{KeyChange, Renewal, Revision, State, rolling_digests};
-pub use status::{BotSecretStatus, LeaseStatus, LeasedSecret, RolloutState, TargetStatus, WorkloadStatus};
+pub use status::{
+    BotSecretStatus, LeaseStatus, LeasedSecret, PhaseTime, RolloutState, RotationPhase, RotationStatus, TargetStatus,
+    WorkloadStatus,
+};
 pub use store::{
     AwsAuth, AwsJwtAuth, AwsSecretAuth, AwsService, AwsSessionTag, AwsStore, AzureAuth, AzureAuthority,
     AzureEnvironment, AzureManagedIdentity, AzureSecretAuth, AzureStore, AzureWorkloadIdentity, BotSecretStore,

@@ -1,8 +1,9 @@
 //! What the operator reports on a BotSecret. Written only when something of
 //! meaning changes: there is no moving timestamp in it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the operator last found and did.
@@ -26,6 +27,10 @@ pub struct BotSecretStatus {
     /// Where the rollout of the current revision stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutState>,
+    /// Where the last rotation stands, from the new value at the source to the
+    /// end of the old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
     /// The credentials that were issued for this BotSecret, as long as there is
     /// something to renew or to revoke. Records that the operator did not write
     /// here itself are ignored.
@@ -83,12 +88,105 @@ pub struct WorkloadStatus {
     pub uid: String,
     /// The newest revision of a key that it uses.
     pub revision: String,
-    /// Rolling, RolledOut, Paused, OnDelete, Partitioned or Reverted; Missing
+    /// Waiting, Rolling, RolledOut, Failed, Paused, OnDelete, Partitioned or Reverted; Missing
     /// where rollout.list names what does not exist.
     pub state: String,
     /// How often the operator patched it for this revision: once, or twice
     /// when somebody undid the first.
     pub patches: i32,
+    /// Since when it is in this state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// When it was last made to roll, for whatever revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_at: Option<Time>,
+    /// Whether it stayed healthy on this revision for as long as it must.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verified: bool,
+    /// Whether it was not healthy before it got this revision: then it rolls
+    /// last, and says nothing about the value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unhealthy_before: bool,
+    /// Whether it failed on the revision before: then it rolls first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed_before: bool,
+    /// Why it waits, or how it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// One rotation: what is done with one new value, or with several that came
+/// while the first was on its way.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationStatus {
+    /// The newest revision that it brings. Of a candidate that is not written
+    /// yet, or was rejected, its keyed digest.
+    pub revision: String,
+    /// Where it stands.
+    pub phase: RotationPhase,
+    /// When it began.
+    pub started: Time,
+    /// When it came into which phase, the latest last.
+    // Written also when empty: a merge patch would keep what was there.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub times: Vec<PhaseTime>,
+    /// Why it waits, or why it ended as it did.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// When a rotation came into a phase.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PhaseTime {
+    /// The phase.
+    pub phase: RotationPhase,
+    /// The time.
+    pub at: Time,
+}
+
+/// Where a rotation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum RotationPhase {
+    /// A new value was read, and nothing was done with it yet.
+    Detected,
+    /// It is being tried, by verify.
+    Candidate,
+    /// The Secret holds it; no workload was rolled yet.
+    Written,
+    /// Workloads are being rolled.
+    Rolling,
+    /// Every workload holds it, and stayed healthy.
+    Verified,
+    /// The credential that it replaced is no more.
+    OldRetired,
+    /// The candidate did not work; the Secret was not written.
+    Rejected,
+    /// A workload failed on it; no further one is touched.
+    Halted,
+    /// A workload failed on it; the old value was written back.
+    RolledBack,
+}
+
+impl RotationPhase {
+    /// As it stands in the status.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Detected => "Detected",
+            Self::Candidate => "Candidate",
+            Self::Written => "Written",
+            Self::Rolling => "Rolling",
+            Self::Verified => "Verified",
+            Self::OldRetired => "OldRetired",
+            Self::Rejected => "Rejected",
+            Self::Halted => "Halted",
+            Self::RolledBack => "RolledBack",
+        }
+    }
 }
 
 /// One credential that was issued. None of its values is in here.

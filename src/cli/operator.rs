@@ -39,6 +39,14 @@ pub struct OperatorArguments {
     #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
     pod_uid: Option<String>,
 
+    /// How many workloads may roll at once over the whole cluster [default: any number]
+    #[arg(long, env = "BOTSECRET_MAX_ROLLOUTS", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_rollouts: Option<u32>,
+
+    /// How many workloads may roll at once in one namespace [default: any number]
+    #[arg(long, env = "BOTSECRET_MAX_ROLLOUTS_PER_NAMESPACE", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_rollouts_per_namespace: Option<u32>,
+
     /// How log lines are written
     #[arg(long, env = "BOTSECRET_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -85,6 +93,8 @@ async fn serve(arguments: OperatorArguments) -> Result<(), Error> {
         } else {
             None
         },
+        rollouts_per_namespace: arguments.max_rollouts_per_namespace.map(|most| most as usize),
+        rollouts: arguments.max_rollouts.map(|most| most as usize),
     };
     Ok(runtime::run(options, shutdown).await?)
 }

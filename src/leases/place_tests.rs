@@ -41,6 +41,7 @@ fn pod(created: i64) -> PodFacts {
         annotations: BTreeMap::new(),
         controller: None,
         uses: vec![SecretUse { secret: "db".into(), required: KeySet::All, optional: KeySet::Nothing }],
+        health: crate::rollout::PodHealth::default(),
     }
 }
 

@@ -86,7 +86,13 @@ impl Record {
     /// Whether there is anything to revoke.
     #[must_use]
     pub fn is_revocable(&self) -> bool {
-        self.stage == Stage::Issuing || !self.lease.is_empty()
+        self.stage == Stage::Issuing || !self.lease.is_empty() || self.is_doubtful()
+    }
+
+    /// Whether its issue was cut off, so that nobody knows its lease, and its
+    /// Secret is another by now: only what was replaced has a revision there.
+    fn is_doubtful(&self) -> bool {
+        self.stage == Stage::Retiring && self.replaced_by == 0
     }
 
     /// Its end as far as the record goes. Later renewals are not in it.
@@ -295,6 +301,16 @@ pub(super) mod tests {
         assert_eq!(serde_json::to_string(&old).expect("JSON"), json);
         assert_eq!(serde_json::from_str::<Record>(json).expect("a record"), old);
         assert_eq!(Record::from_status(&old.to_status(&keys, "uid"), &keys, "uid"), Some(old));
+    }
+
+    #[test]
+    fn p7_an_issue_that_was_cut_off_is_revoked_by_its_login_whatever_became_of_its_secret() {
+        let of = |stage, lease: &str, replaced_by| Record { stage, lease: lease.into(), replaced_by, ..record() };
+        assert!(of(Stage::Issuing, "", 0).is_revocable());
+        assert!(of(Stage::Retiring, "", 0).is_revocable(), "its Secret was written meanwhile");
+        assert!(of(Stage::Retiring, "database/creds/bot/x", 7).is_revocable());
+        assert!(!of(Stage::Retiring, "", 7).is_revocable(), "a certificate has no lease");
+        assert!(!of(Stage::Live, "", 0).is_revocable());
     }
 
     #[test]

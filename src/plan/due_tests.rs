@@ -41,6 +41,7 @@ fn observed(change: &Value) -> Observed {
         secret: Some(Arc::new(SecretFacts::of(secret.metadata))),
         lost: None,
         workloads: Vec::new(),
+        shared: std::collections::HashSet::new(),
         older_rival: None,
         younger_rivals: Vec::new(),
     }

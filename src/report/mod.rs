@@ -5,6 +5,7 @@ mod events;
 mod metrics;
 mod outcome;
 mod reason;
+mod rolled_out;
 mod status;
 
 pub use events::{Emitter, Notice, notices};

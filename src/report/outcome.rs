@@ -2,7 +2,7 @@
 
 use super::Reason;
 use crate::{
-    api::{StoreKind, StoreRef, TargetStatus, WorkloadStatus},
+    api::{RotationStatus, StoreKind, StoreRef, TargetStatus, WorkloadStatus},
     apply::{ApplyError, ApplyProblem},
     build::{BuildError, BuildErrorKind},
     fetch::ResolvedStore,
@@ -76,6 +76,8 @@ pub enum RolloutReport {
         revision: String,
         /// The workloads that were patched for it.
         workloads: Vec<WorkloadReport>,
+        /// Where the rotation stands.
+        rotation: Option<Box<RotationStatus>>,
         /// Workloads that could not be looked at or patched.
         problem: Option<Problem>,
     },

@@ -19,6 +19,8 @@ pub enum Reason {
     WaitingForWorkload,
     /// Somebody undid a rollout twice.
     Reverted,
+    /// A workload failed on a new value; no further one is touched.
+    RolloutHalted,
     /// A workload could not be patched.
     RolloutRefused,
     /// A store does not exist.
@@ -75,7 +77,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Synced,
         Self::Suspended,
         Self::UpToDate,
@@ -83,6 +85,7 @@ impl Reason {
         Self::RollingOut,
         Self::WaitingForWorkload,
         Self::Reverted,
+        Self::RolloutHalted,
         Self::RolloutRefused,
         Self::StoreNotFound,
         Self::StoreNotAllowed,
@@ -122,6 +125,7 @@ impl Reason {
             Self::RollingOut => "RollingOut",
             Self::WaitingForWorkload => "WaitingForWorkload",
             Self::Reverted => "Reverted",
+            Self::RolloutHalted => "RolloutHalted",
             Self::RolloutRefused => "RolloutRefused",
             Self::StoreNotFound => "StoreNotFound",
             Self::StoreNotAllowed => "StoreNotAllowed",

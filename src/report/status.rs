@@ -6,11 +6,11 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-use super::{Outcome, Reason, RolloutReport, SyncReport};
-use crate::{
-    api::{BotSecret, BotSecretStatus, RolloutState},
-    rollout::WorkloadState,
+use super::{
+    Outcome, Reason, SyncReport,
+    rolled_out::{Kept, report_rollout},
 };
+use crate::api::{BotSecret, BotSecretStatus};
 
 /// The status after this outcome. Equal to the present one where there is
 /// nothing to write.
@@ -61,7 +61,9 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
         }
     }
     let mut conditions = Conditions { list: &mut next.conditions, generation: object.metadata.generation, now };
-    report_rollout(&mut conditions, &mut next.rollout, &outcome.rollout);
+    let mut kept = Kept { rollout: &mut next.rollout, rotation: &mut next.rotation };
+    report_rollout(&mut conditions, &mut kept, &outcome.rollout);
+    conditions.derive_stalled();
     conditions.derive_reconciling();
     // Without conditions for it, a generation counts as not looked at: kstatus
     // would take it for done.
@@ -74,85 +76,7 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
     next
 }
 
-/// Sets RolledOut and the list of workloads.
-fn report_rollout(conditions: &mut Conditions<'_>, state: &mut Option<RolloutState>, report: &RolloutReport) {
-    match report {
-        RolloutReport::NotLooked => {}
-        RolloutReport::Off => {
-            conditions.clear("RolledOut");
-            *state = None;
-        }
-        RolloutReport::Standing { revision, workloads, problem } => {
-            let open = |wanted: WorkloadState| workloads.iter().filter(move |workload| workload.state == wanted);
-            let names = |wanted: WorkloadState| {
-                let names: Vec<_> =
-                    open(wanted).map(|workload| format!("{} {}", workload.status.kind, workload.status.name)).collect();
-                names.join(", ")
-            };
-            // What does not exist has no pod that holds an older value.
-            let complete = problem.is_none()
-                && workloads
-                    .iter()
-                    .all(|workload| matches!(workload.state, WorkloadState::RolledOut | WorkloadState::Missing));
-            let all_there = complete && open(WorkloadState::Missing).next().is_none();
-            if let Some(problem) = problem {
-                conditions.set("RolledOut", false, problem.reason, &problem.message);
-            } else if all_there && workloads.is_empty() {
-                conditions.set("RolledOut", true, Reason::UpToDate, "no workload holds an older value");
-            } else if all_there {
-                conditions.set(
-                    "RolledOut",
-                    true,
-                    Reason::RolledOut,
-                    &format!("no pod of {} holds an older value", names(WorkloadState::RolledOut)),
-                );
-            } else if open(WorkloadState::Reverted).next().is_some() {
-                let message = format!(
-                    "somebody undid the rollout of {} twice, so pods with an older value are left: stop what strips or reverts the pod template's annotations, then restart the workload",
-                    names(WorkloadState::Reverted)
-                );
-                conditions.set("RolledOut", false, Reason::Reverted, &message);
-            } else if open(WorkloadState::Rolling).next().is_some() {
-                conditions.set(
-                    "RolledOut",
-                    false,
-                    Reason::RollingOut,
-                    &format!("rolling {}", names(WorkloadState::Rolling)),
-                );
-            } else {
-                let mut parts = Vec::new();
-                for (state, advice) in [
-                    (WorkloadState::Paused, "resume to roll"),
-                    (WorkloadState::OnDelete, "delete its pods to roll (updateStrategy OnDelete)"),
-                    (WorkloadState::Partitioned, "lower its partition to roll the rest"),
-                ] {
-                    if open(state).next().is_some() {
-                        parts.push(format!("{}: {advice}", names(state)));
-                    }
-                }
-                match open(WorkloadState::Missing).count() {
-                    0 => {}
-                    1 => parts.push(format!(
-                        "{} does not exist: create it, or take it out of rollout.list",
-                        names(WorkloadState::Missing)
-                    )),
-                    _ => parts.push(format!(
-                        "{} do not exist: create them, or take them out of rollout.list",
-                        names(WorkloadState::Missing)
-                    )),
-                }
-                conditions.set("RolledOut", false, Reason::WaitingForWorkload, &parts.join("; "));
-            }
-            *state = Some(RolloutState {
-                revision: revision.clone(),
-                complete,
-                workloads: workloads.iter().map(|workload| workload.status.clone()).collect(),
-            });
-        }
-    }
-}
-
-struct Conditions<'a> {
+pub(super) struct Conditions<'a> {
     list: &'a mut Vec<Condition>,
     generation: Option<i64>,
     now: Timestamp,
@@ -160,7 +84,7 @@ struct Conditions<'a> {
 
 impl Conditions<'_> {
     /// Sets a condition; its transition time moves only with its status.
-    fn set(&mut self, type_: &str, holds: bool, reason: Reason, message: &str) {
+    pub(super) fn set(&mut self, type_: &str, holds: bool, reason: Reason, message: &str) {
         let status = if holds { "True" } else { "False" };
         let same = |condition: &&Condition| condition.type_ == type_ && condition.status == status;
         let since =
@@ -179,8 +103,21 @@ impl Conditions<'_> {
         }
     }
 
-    fn clear(&mut self, type_: &str) {
+    pub(super) fn clear(&mut self, type_: &str) {
         self.list.retain(|condition| condition.type_ != type_);
+    }
+
+    /// A rollout that was halted waits for somebody, as does what could not be
+    /// read or written.
+    fn derive_stalled(&mut self) {
+        let halted = Reason::RolloutHalted.name();
+        let find = |type_: &str| self.list.iter().find(|one| one.type_ == type_);
+        let is_halted = find("RolledOut").filter(|one| one.reason == halted).map(|one| one.message.clone());
+        match (is_halted, find("Stalled").map(|one| one.reason == halted)) {
+            (Some(message), None | Some(true)) => self.set("Stalled", true, Reason::RolloutHalted, &message),
+            (None, Some(true)) => self.clear("Stalled"),
+            _ => {}
+        }
     }
 
     /// Reconciling follows from the others: an outage that is waited for, or

@@ -45,7 +45,7 @@ fn workload(state: WorkloadState) -> WorkloadReport {
 }
 
 fn standing(workloads: Vec<WorkloadReport>) -> RolloutReport {
-    RolloutReport::Standing { revision: "1.a.b".into(), workloads, problem: None }
+    RolloutReport::Standing { revision: "1.a.b".into(), workloads, rotation: None, problem: None }
 }
 
 fn at(seconds: i64) -> Timestamp {

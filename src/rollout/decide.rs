@@ -11,10 +11,14 @@ use crate::{
 /// Where a workload's rollout stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkloadState {
+    /// It must roll, and its turn has not come.
+    Waiting,
     /// Patched; pods that may hold the old value are left.
     Rolling,
     /// No pod that may hold the old value is left.
     RolledOut,
+    /// It was not healthy on the new value.
+    Failed,
     /// Patched; it rolls once it is resumed.
     Paused,
     /// Patched; its pods are replaced when somebody deletes them.
@@ -32,8 +36,10 @@ impl WorkloadState {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Waiting => "Waiting",
             Self::Rolling => "Rolling",
             Self::RolledOut => "RolledOut",
+            Self::Failed => "Failed",
             Self::Paused => "Paused",
             Self::OnDelete => "OnDelete",
             Self::Partitioned => "Partitioned",
@@ -45,9 +51,19 @@ impl WorkloadState {
     /// The state of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Rolling, Self::RolledOut, Self::Paused, Self::OnDelete, Self::Partitioned, Self::Reverted, Self::Missing]
-            .into_iter()
-            .find(|state| state.name() == name)
+        [
+            Self::Waiting,
+            Self::Rolling,
+            Self::RolledOut,
+            Self::Failed,
+            Self::Paused,
+            Self::OnDelete,
+            Self::Partitioned,
+            Self::Reverted,
+            Self::Missing,
+        ]
+        .into_iter()
+        .find(|state| state.name() == name)
     }
 }
 
@@ -93,15 +109,21 @@ pub fn decide(
         return Step::Report(WorkloadState::Rolling);
     }
     if workload.markers.get(&marker_annotation(secret)).is_some_and(|marker| requirement.met_by(marker)) {
-        return Step::Report(match workload.strategy {
-            UpdateStrategy::OnDelete => WorkloadState::OnDelete,
-            UpdateStrategy::Partition(_) => WorkloadState::Partitioned,
-            UpdateStrategy::Automatic if workload.paused => WorkloadState::Paused,
-            UpdateStrategy::Automatic => WorkloadState::Rolling,
-        });
+        return Step::Report(handed(workload));
     }
     match patches_on_record {
         patches if patches < MAX_PATCHES => Step::Patch(patches + 1),
         _ => Step::Report(WorkloadState::Reverted),
+    }
+}
+
+/// Where a workload stands that has been patched and has old pods left.
+#[must_use]
+pub fn handed(workload: &WorkloadFacts) -> WorkloadState {
+    match workload.strategy {
+        UpdateStrategy::OnDelete => WorkloadState::OnDelete,
+        UpdateStrategy::Partition(_) => WorkloadState::Partitioned,
+        UpdateStrategy::Automatic if workload.paused => WorkloadState::Paused,
+        UpdateStrategy::Automatic => WorkloadState::Rolling,
     }
 }

@@ -1,20 +1,25 @@
 //! Rolls the workloads that use a value which changed: once a rotation, and
 //! judged by pods, not by a record.
 //!
-//! [`required`] and [`decide`] are pure. [`roll_out`] reads afresh, decides,
-//! and patches with uid and resourceVersion as preconditions.
+//! [`required`], [`decide`], [`turns`], [`health`] and [`next_rotation`] are
+//! pure. [`look`] reads afresh and decides; [`roll_out`] patches with uid and
+//! resourceVersion as preconditions.
 
 mod decide;
 mod pods;
 mod requests;
 mod required;
+mod rotation;
+mod strategy;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Step, WorkloadState, decide};
-pub use pods::{CLOCKS_APART, PodFacts, PodView, holds_older};
-pub use requests::{Fresh, RollOutError, Task, roll_out};
+pub use decide::{Step, WorkloadState, decide, handed};
+pub use pods::{CLOCKS_APART, PodFacts, PodHealth, PodView, holds_older};
+pub use requests::{Looked, RollOutError, Task, look, roll_out};
 pub use required::{Requirement, required};
+pub use rotation::{Course, enter, is_open, next_rotation};
+pub use strategy::{Bounds, Health, Named, Patience, Place, Standing, Turns, WindowError, health, turns, was_ill};
 
 use crate::api::Revision;
 

@@ -33,10 +33,52 @@ struct PodSpecView {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct PodStatusView {
     #[serde(deserialize_with = "null_is_default")]
     phase: String,
+    #[serde(deserialize_with = "null_is_default")]
+    conditions: Vec<ConditionView>,
+    #[serde(deserialize_with = "null_is_default")]
+    container_statuses: Vec<ContainerView>,
+    #[serde(deserialize_with = "null_is_default")]
+    init_container_statuses: Vec<ContainerView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConditionView {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerView {
+    #[serde(deserialize_with = "null_is_default")]
+    restart_count: i32,
+    #[serde(deserialize_with = "null_is_default")]
+    state: ContainerStateView,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStateView {
+    waiting: Option<WaitingView>,
+    running: Option<RunningView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct WaitingView {
+    reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RunningView {
+    started_at: Option<Timestamp>,
 }
 
 /// What matters of a pod.
@@ -59,6 +101,40 @@ pub struct PodFacts {
     pub controller: Option<(String, String)>,
     /// The Secrets that it uses.
     pub uses: Vec<SecretUse>,
+    /// How it fares.
+    pub health: PodHealth,
+}
+
+/// How a pod fares.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PodHealth {
+    /// Whether it is ready.
+    pub ready: bool,
+    /// How often its containers were started again, all together.
+    pub restarts: i32,
+    /// Whether one of them is held back because it keeps ending.
+    pub crash_looping: bool,
+    /// When the last of them was started.
+    pub last_started: Option<Timestamp>,
+}
+
+impl PodStatusView {
+    fn health(&self) -> PodHealth {
+        let containers = || self.init_container_statuses.iter().chain(&self.container_statuses);
+        let held_back = |container: &ContainerView| {
+            container
+                .state
+                .waiting
+                .as_ref()
+                .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+        };
+        PodHealth {
+            ready: self.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"),
+            restarts: containers().map(|container| container.restart_count).sum(),
+            crash_looping: containers().any(held_back),
+            last_started: containers().filter_map(|one| one.state.running.as_ref()?.started_at).max(),
+        }
+    }
 }
 
 impl PodView {
@@ -80,6 +156,7 @@ impl PodView {
                 .find(|owner| owner.controller == Some(true))
                 .map(|owner| (owner.kind.clone(), owner.name.clone())),
             uses: uses_of(&self.spec.uses),
+            health: self.status.health(),
         }
     }
 }

@@ -1,13 +1,12 @@
 //! The requests of a rollout: a fresh read, a decision, a guarded patch.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
     core::{NamespaceResourceScope, Selector},
 };
 
-use super::{Delivery, PodFacts, PodView, Requirement, Step, WorkloadState, decide, pods::began_before};
+use super::{Delivery, PodFacts, PodView, Requirement, Step, decide, holds_older, pods::began_before};
 use crate::{
     api::{State, WorkloadKind, delivery_annotation, field_manager, marker_annotation},
     deadline::within,
@@ -68,45 +67,63 @@ pub struct Task<'a> {
     pub patches_on_record: i32,
 }
 
-/// What one pass over a workload came to.
+/// A workload and its pods as they are now, and what that asks for.
 #[derive(Clone, Debug)]
-pub struct Fresh {
-    /// Where it stands now.
-    pub state: WorkloadState,
-    /// Its UID.
-    pub uid: String,
-    /// Its version when it was looked at.
-    pub resource_version: String,
+pub struct Looked {
+    /// The workload.
+    pub workload: WorkloadFacts,
+    /// Its pods.
+    pub pods: Vec<PodFacts>,
+    /// What is to be done.
+    pub step: Step,
     /// How many patches it got for this revision.
     pub patches: i32,
-    /// Whether one of them is of this pass.
-    pub patched: bool,
     /// Whether the same would not be found at any later time, so that it must
-    /// be on record: it was patched, in this pass or an earlier one whose report
-    /// was lost, or a pod from before the write had no node yet.
+    /// be on record: it was patched, and the report of that was lost, or a pod
+    /// from before the write had no node yet.
     pub to_record: bool,
 }
 
-/// Takes one workload one step on. `None` where it is gone, or no longer uses
-/// the Secret.
+impl Looked {
+    /// Its pods that hold the value, or will when they start.
+    pub fn new_pods<'a>(&'a self, task: &'a Task<'_>) -> impl Iterator<Item = &'a PodFacts> {
+        let holds_new = |pod: &&PodFacts| !holds_older(pod, task.secret, task.state, task.by_use);
+        self.pods.iter().filter(|pod| !pod.terminating && !pod.finished).filter(holds_new)
+    }
+}
+
+/// Reads one workload and its pods afresh. `None` where it is gone, or no longer
+/// uses the Secret.
+///
+/// # Errors
+/// As [`RollOutError`].
+pub async fn look(client: &Client, task: &Task<'_>) -> Result<Option<Looked>, RollOutError> {
+    match task.id.kind {
+        WorkloadKind::Deployment => look_at::<DeploymentView>(client, task).await,
+        WorkloadKind::StatefulSet => look_at::<StatefulSetView>(client, task).await,
+        WorkloadKind::DaemonSet => look_at::<DaemonSetView>(client, task).await,
+    }
+}
+
+/// Makes a workload roll that is still as it was looked at: the `number`-th
+/// patch for this revision.
 ///
 /// # Errors
 /// As [`RollOutError`]; nothing was changed then, or, where the answer was
 /// lost, the marker in the template says so on the next pass.
-pub async fn roll_out(client: &Client, task: Task<'_>) -> Result<Option<Fresh>, RollOutError> {
+pub async fn roll_out(client: &Client, task: &Task<'_>, looked: &Looked, number: i32) -> Result<(), RollOutError> {
     match task.id.kind {
-        WorkloadKind::Deployment => step::<DeploymentView, Deployment>(client, task).await,
-        WorkloadKind::StatefulSet => step::<StatefulSetView, StatefulSet>(client, task).await,
-        WorkloadKind::DaemonSet => step::<DaemonSetView, DaemonSet>(client, task).await,
+        WorkloadKind::Deployment => patch::<DeploymentView>(client, task, &looked.workload, number).await,
+        WorkloadKind::StatefulSet => patch::<StatefulSetView>(client, task, &looked.workload, number).await,
+        WorkloadKind::DaemonSet => patch::<DaemonSetView>(client, task, &looked.workload, number).await,
     }
 }
 
-async fn step<V, K>(client: &Client, task: Task<'_>) -> Result<Option<Fresh>, RollOutError>
+async fn look_at<V>(client: &Client, task: &Task<'_>) -> Result<Option<Looked>, RollOutError>
 where
     V: WorkloadView + Resource<Scope = NamespaceResourceScope>,
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
-    let Task { id, secret, requirement, by_use, .. } = task;
+    let Task { id, secret, requirement, by_use, .. } = *task;
     let workloads: Api<V> = Api::namespaced(client.clone(), &id.namespace);
     let Some(workload) = within(workloads.get_opt(&id.name)).await.map_err(|error| sort(id, "read", &error))? else {
         return Ok(None);
@@ -118,25 +135,10 @@ where
     }
     let pods = pods_of(client, &workload).await?;
     let on_workload = delivered(&workload, secret, requirement);
-    let known = task.patches_on_record.max(on_workload.unwrap_or(0));
-    let step = decide(&workload, &pods, secret, requirement, task.state, by_use, known);
-    let (state, patches, by_us) = match step {
-        Step::Report(state) => (state, known, false),
-        Step::Patch(number) => {
-            patch::<V, K>(&workloads, task, &workload, number).await?;
-            (if workload.paused { WorkloadState::Paused } else { WorkloadState::Rolling }, number, true)
-        }
-    };
+    let patches = task.patches_on_record.max(on_workload.unwrap_or(0));
+    let step = decide(&workload, &pods, secret, requirement, task.state, by_use, patches);
     let waiting = pods.iter().any(|pod| !pod.scheduled && began_before(pod, secret, task.state, by_use));
-    let to_record = by_us || on_workload.is_some() || waiting;
-    Ok(Some(Fresh {
-        state,
-        uid: workload.uid,
-        resource_version: workload.resource_version,
-        patches,
-        patched: by_us,
-        to_record,
-    }))
+    Ok(Some(Looked { workload, pods, step, patches, to_record: on_workload.is_some() || waiting }))
 }
 
 /// How many patches for this revision the workload bears the record of.
@@ -179,13 +181,12 @@ fn is_hash(rest: &str) -> bool {
     rest.strip_prefix('-').is_some_and(|hash| !hash.contains('-'))
 }
 
-async fn patch<V, K>(api: &Api<V>, task: Task<'_>, workload: &WorkloadFacts, number: i32) -> Result<(), RollOutError>
+async fn patch<V>(client: &Client, task: &Task<'_>, workload: &WorkloadFacts, number: i32) -> Result<(), RollOutError>
 where
-    V: WorkloadView,
-    K: Resource<DynamicType = ()>,
+    V: WorkloadView + Resource<Scope = NamespaceResourceScope>,
 {
-    let Task { secret, requirement, .. } = task;
-    let (key, held) = task.held;
+    let Task { secret, requirement, held: (key, held), .. } = *task;
+    let api: Api<V> = Api::namespaced(client.clone(), &workload.id.namespace);
     let delivery = Delivery {
         revision: requirement.revision.clone(),
         patches: number,
@@ -194,8 +195,8 @@ where
     };
     let marker = requirement.revision.to_string();
     let body = serde_json::json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
+        "apiVersion": V::api_version(&()),
+        "kind": V::kind(&()),
         "metadata": {
             "name": workload.id.name,
             "namespace": workload.id.namespace,

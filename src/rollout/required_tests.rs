@@ -59,6 +59,7 @@ fn pod(created: i64, uses: SecretUse) -> PodFacts {
         annotations: BTreeMap::new(),
         controller: None,
         uses: vec![uses],
+        health: crate::rollout::PodHealth::default(),
     }
 }
 

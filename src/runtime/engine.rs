@@ -20,6 +20,7 @@ use super::{
     leader::{Leadership, Standing},
     pass::{Done, after_fault, pass},
     referred::ReferredWatches,
+    rolling::underway,
 };
 use crate::{
     plan::{Memory, Queue},
@@ -42,6 +43,8 @@ struct Engine {
     wanted: HashMap<ObjectKey, Instant>,
     done: mpsc::UnboundedSender<(ObjectKey, Option<Box<Done>>)>,
     referred: ReferredWatches,
+    /// Whether passes are sent out.
+    sending: bool,
 }
 
 /// One pass. A fault must cost one pass over one object, no more; the object
@@ -81,6 +84,7 @@ pub(super) async fn run(
         wanted: HashMap::new(),
         done,
         referred,
+        sending: false,
     };
     let (mut started, mut patience) = (false, None);
     let mut standing = leadership.standing.clone();
@@ -94,6 +98,9 @@ pub(super) async fn run(
             started = Instant::now() >= until || engine.referred.has_answers(&engine.world);
         }
         if started {
+            if !std::mem::replace(&mut engine.sending, true) {
+                engine.count_rollouts();
+            }
             engine.send_out_due();
         }
         let next = if started { engine.queue.next_time() } else { patience };
@@ -258,6 +265,14 @@ impl Engine {
         let keys: Vec<_> = waiting.map(|(key, _)| key.clone()).collect();
         for key in keys {
             self.wake(key, Wake::Read, now);
+        }
+    }
+
+    /// What rolls already, before anything else begins to.
+    fn count_rollouts(&self) {
+        for object in self.world.bot_secrets() {
+            let (key, running) = underway(object);
+            self.context.places.hold(key, running);
         }
     }
 

@@ -62,6 +62,7 @@ fn context(panics: usize, told: Arc<Mutex<Vec<Value>>>) -> Context {
         emitter: Emitter::new(client.clone()),
         metrics: Metrics::new(),
         lanes: syncing::Lanes::default(),
+        places: crate::runtime::rolling::Places::default(),
         clock: Clock::new(Instant::now(), Duration::ZERO),
         wall: k8s_openapi::jiff::Timestamp::now,
         stop: tokio::sync::watch::Sender::new(false),

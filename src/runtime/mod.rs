@@ -45,6 +45,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Which Lease decides who writes; `None` for a process that is the only one.
     pub election: Option<Election>,
+    /// How many workloads may roll at once in one namespace; `None`: any number.
+    pub rollouts_per_namespace: Option<usize>,
+    /// How many workloads may roll at once in all; `None`: any number.
+    pub rollouts: Option<usize>,
 }
 
 /// Why the operator could not start, or stopped.
@@ -79,6 +83,8 @@ pub(crate) struct Context {
     /// Periodic reads, by store: they stand back behind those that somebody
     /// waits for.
     lanes: syncing::Lanes,
+    /// How many workloads roll at once, for whichever BotSecrets.
+    places: rolling::Places,
     clock: Clock,
     /// Tells the time of day.
     wall: fn() -> Timestamp,
@@ -128,6 +134,8 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
         namespaces: options.namespaces,
         operator_namespace: options.operator_namespace,
         election: options.election,
+        rollouts_per_namespace: options.rollouts_per_namespace,
+        rollouts: options.rollouts,
     };
     Ground { client, unfenced, fence, fetcher, wall: Timestamp::now }.operate(part, Some(listener), shutdown).await
 }
@@ -141,6 +149,10 @@ pub struct Part {
     pub operator_namespace: String,
     /// As [`Options::election`].
     pub election: Option<Election>,
+    /// As [`Options::rollouts_per_namespace`].
+    pub rollouts_per_namespace: Option<usize>,
+    /// As [`Options::rollouts`].
+    pub rollouts: Option<usize>,
 }
 
 /// Runs the operator in another world than the machine's: with this for the
@@ -194,6 +206,7 @@ impl Ground {
             emitter: Emitter::new(client.clone()),
             metrics: Metrics::new(),
             lanes: syncing::Lanes::default(),
+            places: rolling::Places::new(part.rollouts_per_namespace, part.rollouts),
             clock: Clock::new(tokio::time::Instant::now(), pass::since_epoch(wall())),
             wall,
             stop: watch::Sender::new(false),

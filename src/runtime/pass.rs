@@ -68,7 +68,7 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
         let live = memory.leases.held.iter().filter(|held| held.record.stage == Stage::Live);
         (*ended, ends) = known_ends(live.filter_map(|held| held.parts.as_deref()).flatten(), Instant::now());
     } else {
-        outcome.rollout = roll(context, &observed, &mut memory).await;
+        outcome.rollout = Box::pin(roll(context, &observed, &mut memory)).await;
     }
     let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
     context.metrics.passed(started.elapsed().as_secs_f64(), failure);
@@ -354,7 +354,7 @@ async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretSta
     let mut fields = serde_json::to_value(next).map_err(kube::Error::SerdeError)?;
     // In a merge patch what is left out stays: say what is gone.
     if let Some(fields) = fields.as_object_mut() {
-        for name in ["target", "rollout", "lastHandledRefresh", "leases"] {
+        for name in ["target", "rollout", "rotation", "lastHandledRefresh", "leases"] {
             fields.entry(name).or_insert(serde_json::Value::Null);
         }
         if let Some(rollout) = fields.get_mut("rollout").and_then(serde_json::Value::as_object_mut) {

@@ -41,6 +41,10 @@ pub struct Progress {
     /// Whether the controller has seen the current template and says that every
     /// pod that it wants is of it.
     pub settled: bool,
+    /// Whether as many pods as it wants are available, of whatever template.
+    pub serving: bool,
+    /// Whether its controller has given the rollout of the current template up.
+    pub failed: bool,
 }
 
 /// What is kept of a workload: what it uses and where its rollout stands.
@@ -148,6 +152,19 @@ pub struct StatusView {
     updated_number_scheduled: i32,
     #[serde(deserialize_with = "null_is_default")]
     number_available: i32,
+    #[serde(deserialize_with = "null_is_default")]
+    ready_replicas: i32,
+    #[serde(deserialize_with = "null_is_default")]
+    conditions: Vec<ConditionView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConditionView {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: Option<String>,
 }
 
 /// A workload as it is decoded: pruned while it is read, because a full object
@@ -211,7 +228,7 @@ fn facts(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &Status
         deleting: meta.deletion_timestamp.is_some(),
         paused: spec.paused,
         strategy: strategy(kind, &spec.update_strategy),
-        progress: Progress { settled: settled(kind, meta, spec, status) },
+        progress: progress(kind, meta, spec, status),
         selector: spec.selector.clone(),
         uses: uses_of(&spec.template.spec),
         markers: with_prefix(&spec.template.metadata.annotations, "rollout.botsecret.dev/"),
@@ -233,12 +250,27 @@ fn strategy(kind: WorkloadKind, view: &StrategyView) -> UpdateStrategy {
     }
 }
 
-/// The conditions under which `kubectl rollout status` calls a rollout done.
-fn settled(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &StatusView) -> bool {
-    if status.observed_generation < meta.generation.unwrap_or(0) {
-        return false;
-    }
+fn progress(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &StatusView) -> Progress {
+    let observed = status.observed_generation >= meta.generation.unwrap_or(0);
     let wanted = spec.replicas.unwrap_or(1);
+    let serving = match kind {
+        WorkloadKind::Deployment => status.available_replicas >= wanted,
+        // Its available replicas are those that were ready for minReadySeconds.
+        WorkloadKind::StatefulSet => status.ready_replicas >= wanted,
+        WorkloadKind::DaemonSet => status.number_available >= status.desired_number_scheduled,
+    };
+    let given_up = |one: &ConditionView| {
+        one.type_ == "Progressing" && one.status == "False" && one.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    };
+    Progress {
+        settled: observed && settled(kind, wanted, status),
+        serving,
+        failed: observed && status.conditions.iter().any(given_up),
+    }
+}
+
+/// The conditions under which `kubectl rollout status` calls a rollout done.
+fn settled(kind: WorkloadKind, wanted: i32, status: &StatusView) -> bool {
     match kind {
         WorkloadKind::Deployment => {
             status.updated_replicas >= wanted

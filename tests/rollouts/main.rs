@@ -12,6 +12,7 @@ mod nothing_rolls;
 mod races;
 mod restored;
 mod reverts;
+mod strategy;
 #[path = "../support/mod.rs"]
 mod support;
 mod workloads;

@@ -159,6 +159,8 @@ impl Bench {
                 "storeRef": { "name": "source" },
                 "refreshInterval": "1s",
                 "dataFrom": [{ "extract": { "key": source } }],
+                // Ten seconds by default: tests need not watch for so long.
+                "rollout": { "healthyFor": "1s" },
             },
         })
     }

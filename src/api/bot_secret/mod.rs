@@ -2,8 +2,10 @@
 
 #![allow(clippy::duplicated_attributes, reason = "every printer column repeats them")]
 
+mod candidate;
 mod data;
 mod rollout;
+mod strategy;
 mod target;
 
 use kube::{CustomResource, KubeSchema};
@@ -12,11 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{BotSecretStatus, Interval};
 
+pub use candidate::Verify;
 pub use data::{
     DataEntry, DataFromEntry, DecodingStrategy, DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef,
     MetadataPolicy, OnCollision, RemoteRef, Rewrite, RewriteRegexp, RewriteTransform,
 };
 pub use rollout::{Rollout, WorkloadChoice, WorkloadKind, WorkloadRef};
+pub use strategy::{Canary, OnFailure, OrderEntry, Window, WindowKind};
 pub use target::{CreationPolicy, DeletionPolicy, SecretType, Target, Template, TemplateMergePolicy};
 
 /// A Secret kept true to values in external secret managers, read with the
@@ -43,6 +47,7 @@ pub use target::{CreationPolicy, DeletionPolicy, SecretType, Target, Template, T
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"RolledOut\")].status"
     ),
+    printcolumn(name = "Rotation", type_ = "string", json_path = ".status.rotation.phase"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
@@ -96,6 +101,9 @@ pub struct BotSecretSpec {
     /// What happens to the workloads that use the Secret when a value rotates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// Tries a new value before anybody reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verify>,
 }
 
 /// Names a store.

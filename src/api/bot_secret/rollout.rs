@@ -5,6 +5,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::strategy::{Canary, OnFailure, OrderEntry, Window};
+use crate::api::Timeout;
+
 /// What happens to the workloads when a value rotates.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -29,6 +32,50 @@ pub struct Rollout {
     #[x_kube(validation = Rule::new("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)")
         .message("an empty selector would roll every workload of the namespace: add matchLabels or matchExpressions"))]
     pub selector: Option<LabelSelector>,
+    /// How many workloads roll at once, once a first one is verified on the new
+    /// value. 5 when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent: Option<i32>,
+    /// The workload that gets a new value first. The first of the order when not
+    /// set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+    /// The order of workloads. By kind and name when not set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
+    pub order: Vec<OrderEntry>,
+    /// How long a workload must stay healthy on a new value before it counts as
+    /// verified: ready, and none of its new pods restarted. 10s when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(ms|s|m|h)){1,4}$') && duration(self) <= duration('24h')")
+        .message("write a duration of at most 24h, such as 30s or 5m"))]
+    pub healthy_for: Option<Timeout>,
+    /// How long a workload may take to be healthy on a new value before it
+    /// counts as failed. 10m when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(ms|s|m|h)){1,4}$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')")
+        .message("write a duration from 10s to 168h, such as 10m"))]
+    pub progress_deadline: Option<Timeout>,
+    /// The least time between two rollouts of one workload. Changes in between
+    /// are merged: the next rollout brings the newest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(ms|s|m|h)){1,4}$') && duration(self) <= duration('8760h')")
+        .message("write a duration of at most 8760h, such as 10m or 24h"))]
+    pub min_interval: Option<Timeout>,
+    /// When workloads may roll. At any time when not set. The Secret itself is
+    /// written at once, and a credential that ends does not wait for a window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub window: Vec<Window>,
+    /// What happens when a workload fails on a new value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
 }
 
 /// Auto (the default): the Deployments, StatefulSets and DaemonSets whose pod
@@ -79,5 +126,11 @@ impl WorkloadKind {
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
         }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Deployment, Self::StatefulSet, Self::DaemonSet].into_iter().find(|kind| kind.name() == name)
     }
 }

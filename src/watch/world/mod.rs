@@ -137,6 +137,11 @@ impl World {
         (ready, self.bot_secrets.len() - ready)
     }
 
+    /// Every BotSecret.
+    pub fn bot_secrets(&self) -> impl Iterator<Item = &BotSecret> {
+        self.bot_secrets.iter().map(|(_, object)| &**object)
+    }
+
     /// How many BotSecrets there are.
     #[must_use]
     pub fn bot_secret_count(&self) -> usize {

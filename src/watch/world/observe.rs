@@ -22,7 +22,13 @@ impl World {
         let by_template = matches!(object.spec.workload_choice(), WorkloadChoice::Auto);
         let users = self.by_use.get(&target).into_iter().flatten().filter(|_| by_template);
         let (older_rival, younger_rivals) = self.rivals(key, &object, &target);
+        let workloads: Vec<_> = users.filter_map(|id| self.workloads.get(id)).cloned().collect();
+        let of_another = |secret: &str| {
+            secret != target.name && self.by_target.contains_key(&ObjectKey::new(&key.namespace, secret))
+        };
+        let shared = workloads.iter().filter(|facts| facts.uses.iter().any(|usage| of_another(&usage.secret)));
         Some(Observed {
+            shared: shared.map(|facts| facts.uid.clone()).collect(),
             stores: store_refs(&object)
                 .map(|reference| (reference.clone(), self.resolve(&key.namespace, reference)))
                 .collect(),
@@ -40,7 +46,7 @@ impl World {
             }),
             secret: secrets.get(&target).cloned(),
             lost: self.lost.get(&target).cloned(),
-            workloads: users.filter_map(|id| self.workloads.get(id)).cloned().collect(),
+            workloads,
             older_rival,
             younger_rivals,
             bot_secret: object,

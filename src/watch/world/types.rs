@@ -1,6 +1,10 @@
 //! What goes into the index and what comes out of it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use kube::api::ObjectMeta;
 
@@ -115,6 +119,8 @@ pub struct Observed {
     pub lost: Option<Arc<State>>,
     /// The workloads that use its Secret.
     pub workloads: Vec<Arc<WorkloadFacts>>,
+    /// UIDs of those of them that use Secrets of other BotSecrets too.
+    pub shared: HashSet<String>,
     /// An older BotSecret with the same target.
     pub older_rival: Option<String>,
     /// Younger BotSecrets with the same target.

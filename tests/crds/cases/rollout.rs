@@ -63,4 +63,61 @@ pub fn cases() -> Vec<Case> {
             Schema("Unsupported value"),
         ),
     ]
+    .into_iter()
+    .chain(strategy())
+    .collect()
+}
+
+/// In which order, how many at a time, and when.
+fn strategy() -> Vec<Case> {
+    let rollout = |name, rollout: Value, verdict| case(name, with(bot_secret(), &[("rollout", rollout)]), verdict);
+    let window = |name, window: Value, verdict| rollout(name, json!({"window": [window]}), verdict);
+    let verify = |name, verify: Value, verdict| case(name, with(bot_secret(), &[("verify", verify)]), verdict);
+    let order = |after: &str| json!({"order": [{"kind": "Deployment", "name": "a", "weight": 10, "after": [{"kind": "Deployment", "name": after}]}]});
+    vec![
+        rollout(
+            "a whole strategy",
+            json!({"maxConcurrent": 3, "canary": {"kind": "Deployment", "name": "a", "healthyFor": "2m"}, "healthyFor": "30s",
+                "progressDeadline": "15m", "minInterval": "1h", "onFailure": "RollBack",
+                "window": [{"schedule": "0 2 * * 1-5", "timeZone": "Europe/Berlin", "duration": "4h", "kind": "Allow"}]}),
+            Accepted,
+        ),
+        rollout("nobody at once", json!({"maxConcurrent": 0}), Schema("should be greater than or equal to 1")),
+        rollout("a watch of no time", json!({"healthyFor": "0s"}), Accepted),
+        rollout("a watch in words", json!({"healthyFor": "a while"}), Rule("write a duration of at most 24h")),
+        rollout(
+            "a deadline that nobody can keep",
+            json!({"progressDeadline": "1s"}),
+            Rule("write a duration from 10s to 168h"),
+        ),
+        rollout("a pause without a unit", json!({"minInterval": "10"}), Rule("write a duration of at most 8760h")),
+        rollout("another way to fail", json!({"onFailure": "Ignore"}), Schema("Unsupported value")),
+        rollout("after another", order("b"), Accepted),
+        rollout("after itself", order("a"), Rule("cannot roll after itself")),
+        rollout(
+            "the same twice",
+            json!({"order": [{"kind": "Deployment", "name": "a"}, {"kind": "Deployment", "name": "a"}]}),
+            Schema("Duplicate value"),
+        ),
+        window("a night", json!({"schedule": "0 2 * * *", "duration": "4h"}), Accepted),
+        window("seconds too", json!({"schedule": "0 0 2 * * *", "duration": "4h"}), Rule("write five fields")),
+        window("no length", json!({"schedule": "0 2 * * *"}), Schema("Required value")),
+        window(
+            "shorter than a minute",
+            json!({"schedule": "0 2 * * *", "duration": "10s"}),
+            Rule("write a duration from 1m to 168h"),
+        ),
+        window(
+            "another kind",
+            json!({"kind": "Maybe", "schedule": "0 2 * * *", "duration": "4h"}),
+            Schema("Unsupported value"),
+        ),
+        verify("a trial", json!({"cronJob": "try-it", "timeout": "2m"}), Accepted),
+        verify("a trial of nothing", json!({"timeout": "2m"}), Schema("Required value")),
+        verify(
+            "a trial without an end",
+            json!({"cronJob": "try-it", "timeout": "0s"}),
+            Rule("write a duration from 1s to 24h"),
+        ),
+    ]
 }

@@ -1,0 +1,148 @@
+//! Whether workloads may roll at a moment, by the windows of a spec.
+
+use croner::{Cron, parser::CronParser};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+
+use crate::api::{Window, WindowKind};
+
+/// Whether workloads may roll now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// They may.
+    Open,
+    /// They may from this moment on, if that is ever.
+    Closed(Option<Timestamp>),
+}
+
+/// A window that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WindowError {
+    /// Its schedule is no cron expression.
+    #[error(
+        "rollout.window: \"{0}\" is not a cron expression: write minute, hour, day of the month, month and day of the week, such as \"0 2 * * 1-5\""
+    )]
+    Schedule(String),
+    /// Its time zone is not known.
+    #[error("rollout.window: time zone \"{0}\" is not known: write a name of the tz database, such as Europe/Berlin")]
+    TimeZone(String),
+}
+
+/// How many openings are looked at for one that no Deny covers: a year of days.
+const LOOK_AHEAD: usize = 366;
+
+struct Readable {
+    kind: WindowKind,
+    schedule: Cron,
+    zone: TimeZone,
+    duration: jiff::SignedDuration,
+}
+
+impl Readable {
+    fn of(window: &Window) -> Result<Self, WindowError> {
+        let schedule =
+            CronParser::new().parse(&window.schedule).map_err(|_| WindowError::Schedule(window.schedule.clone()))?;
+        let zone = match &window.time_zone {
+            None => TimeZone::UTC,
+            Some(name) => TimeZone::get(name).map_err(|_| WindowError::TimeZone(name.clone()))?,
+        };
+        let duration = jiff::SignedDuration::try_from(window.duration.0).unwrap_or(jiff::SignedDuration::MAX);
+        Ok(Self { kind: window.kind.unwrap_or_default(), schedule, zone, duration })
+    }
+
+    fn at(&self, moment: Timestamp) -> Zoned {
+        moment.to_zoned(self.zone.clone())
+    }
+
+    /// Until when it is open, if it is.
+    fn open_until(&self, moment: Timestamp) -> Option<Timestamp> {
+        let opened = self.schedule.find_previous_occurrence(&self.at(moment), true).ok()?;
+        let until = opened.timestamp().checked_add(self.duration).ok()?;
+        (until > moment).then_some(until)
+    }
+
+    fn opens_after(&self, moment: Timestamp) -> Option<Timestamp> {
+        Some(self.schedule.find_next_occurrence(&self.at(moment), false).ok()?.timestamp())
+    }
+}
+
+/// Whether workloads may roll now, by these windows.
+///
+/// # Errors
+/// Where one of them cannot be read.
+pub fn opening(windows: &[Window], now: Timestamp) -> Result<Opening, WindowError> {
+    let windows: Vec<_> = windows.iter().map(Readable::of).collect::<Result<_, _>>()?;
+    let of = |kind| windows.iter().filter(move |window| window.kind == kind);
+    let any_allow = of(WindowKind::Allow).next().is_some();
+    // The moments at which anything can change are openings and closings.
+    let mut moment = now;
+    for _ in 0..LOOK_AHEAD {
+        if let Some(until) = of(WindowKind::Deny).filter_map(|window| window.open_until(moment)).max() {
+            moment = until;
+            continue;
+        }
+        if !any_allow || of(WindowKind::Allow).any(|window| window.open_until(moment).is_some()) {
+            return Ok(if moment == now { Opening::Open } else { Opening::Closed(Some(moment)) });
+        }
+        match of(WindowKind::Allow).filter_map(|window| window.opens_after(moment)).min() {
+            Some(next) => moment = next,
+            None => return Ok(Opening::Closed(None)),
+        }
+    }
+    Ok(Opening::Closed(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Opening, WindowError, opening};
+    use crate::api::{Timeout, Window, WindowKind};
+
+    fn window(kind: WindowKind, schedule: &str, hours: u64, zone: Option<&str>) -> Window {
+        Window {
+            kind: Some(kind),
+            schedule: schedule.to_owned(),
+            time_zone: zone.map(str::to_owned),
+            duration: Timeout(Duration::from_secs(3600 * hours)),
+        }
+    }
+
+    #[test]
+    fn workloads_roll_in_allowed_windows_and_never_in_denied_ones() {
+        use WindowKind::{Allow, Deny};
+        let nights = || window(Allow, "0 2 * * *", 4, None);
+        let berlin = || window(Allow, "0 2 * * *", 4, Some("Europe/Berlin"));
+        let sundays = || window(Deny, "0 0 * * 0", 24, None);
+        let open = Opening::Open;
+        let closed = |text: &str| Opening::Closed(Some(text.parse().expect("a time")));
+        for (windows, now, wanted) in [
+            (vec![], "2026-06-03T12:00:00Z", open),
+            (vec![nights()], "2026-06-03T02:00:00Z", open),
+            (vec![nights()], "2026-06-03T05:59:59Z", open),
+            (vec![nights()], "2026-06-03T06:00:00Z", closed("2026-06-04T02:00:00Z")),
+            (vec![nights()], "2026-06-03T01:59:59Z", closed("2026-06-03T02:00:00Z")),
+            // Summer time: two o'clock there is midnight here.
+            (vec![berlin()], "2026-06-03T00:00:00Z", open),
+            (vec![berlin()], "2026-01-03T00:30:00Z", closed("2026-01-03T01:00:00Z")),
+            (vec![sundays()], "2026-06-06T23:59:59Z", open),
+            (vec![sundays()], "2026-06-07T00:00:00Z", closed("2026-06-08T00:00:00Z")),
+            // A Sunday's night is denied, so the next one is Monday's.
+            (vec![nights(), sundays()], "2026-06-06T12:00:00Z", closed("2026-06-08T02:00:00Z")),
+            (vec![nights(), sundays()], "2026-06-08T02:00:00Z", open),
+            // The thirty-first of February.
+            (vec![window(Allow, "0 0 31 2 *", 1, None)], "2026-06-07T00:00:00Z", Opening::Closed(None)),
+            (vec![window(Deny, "* * * * *", 1, None)], "2026-06-07T00:00:00Z", Opening::Closed(None)),
+        ] {
+            assert_eq!(opening(&windows, now.parse().expect("a time")), Ok(wanted), "{now} {windows:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_cannot_be_read_says_what_is_wrong_with_it() {
+        let now = "2026-06-07T00:00:00Z".parse().expect("a time");
+        let schedule = window(WindowKind::Allow, "61 * * * *", 1, None);
+        assert_eq!(opening(&[schedule], now), Err(WindowError::Schedule("61 * * * *".to_owned())));
+        let zone = window(WindowKind::Allow, "0 0 * * *", 1, Some("Europe/Nowhere"));
+        assert_eq!(opening(&[zone], now), Err(WindowError::TimeZone("Europe/Nowhere".to_owned())));
+    }
+}

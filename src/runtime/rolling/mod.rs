@@ -1,0 +1,320 @@
+//! The half of a pass that rolls workloads: who is concerned, whose turn it is,
+//! one step on.
+
+mod concerned;
+mod places;
+mod schedule;
+mod seen;
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub(super) use self::places::{Key, Places};
+use self::{
+    concerned::{Concerned, concerned},
+    schedule::{LOOK_IDLE, LOOK_LONGEST, schedule},
+    seen::{Eye, Seen, is_watched, kept_report, look_is_due, search_is_due},
+};
+use super::Context;
+use crate::{
+    api::{BotSecret, Rollout, RolloutState, RotationStatus, State, WorkloadChoice, WorkloadStatus},
+    plan::{Memory, Retry},
+    report::{Problem, Reason, RolloutReport, WorkloadReport},
+    rollout::{Bounds, Course, Place, RollOutError, Standing, Turns, WorkloadState, is_open, next_rotation, turns},
+    watch::Observed,
+};
+
+/// How soon to ask again for a place of the operator's own limit.
+const PLACES_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+
+/// Takes every workload that the Secret's state concerns one step on.
+pub(super) async fn roll(
+    context: &Context,
+    observed: &Observed,
+    state: &State,
+    written_at: Option<Timestamp>,
+    memory: &mut Memory,
+) -> RolloutReport {
+    let object = &observed.bot_secret;
+    let mut state = state.clone();
+    state.settle(written_at);
+    let state = &state;
+    let by_use = object.spec.workload_choice() == WorkloadChoice::Auto;
+    if !by_use && is_over(object, state) {
+        // Workloads that were named are not watched: finding them costs
+        // requests, which an idle BotSecret must not make.
+        return Standings::kept(object, state).report(None);
+    }
+    if object.spec.workload_choice() == WorkloadChoice::Selector
+        && object.status.as_ref().and_then(|status| status.rollout.as_ref()).is_some_and(|is| !is.workloads.is_empty())
+        && !look_is_due(memory)
+    {
+        return Standings::kept(object, state).report(None);
+    }
+    let concerned = match concerned(context, observed, state).await {
+        Ok(Some(concerned)) => concerned,
+        Ok(None) => {
+            memory.next_look = None;
+            return RolloutReport::Off;
+        }
+        Err(problem) => {
+            memory.next_look = Some(tokio::time::Instant::now() + LOOK_LONGEST);
+            return Standings::kept(object, state).report(Some(problem));
+        }
+    };
+    if by_use {
+        forget_the_gone(observed, memory);
+    }
+    let nothing = Rollout::default();
+    let rollout = object.spec.rollout.as_ref().unwrap_or(&nothing);
+    let eye = Eye { context, object, rollout, state, shared: &observed.shared, now: context.now() };
+    let (mut scene, kept, problem) = see_all(eye, &concerned, memory).await;
+    let (turns, problem) = take_turns(eye, &mut scene, is_urgent(object), problem, memory).await;
+    if search_is_due(memory) && scene.iter().any(|seen| seen.report.state == WorkloadState::Missing) {
+        memory.next_search = Some(tokio::time::Instant::now() + LOOK_IDLE);
+    }
+    let standings = Standings::after(eye, &scene, kept, &turns);
+    schedule(eye, &standings.workloads, problem.as_ref(), turns.again, memory);
+    context.places.hold(key_of(object), standings.underway);
+    standings.report(problem)
+}
+
+/// What the status will say, sorted.
+struct Standings {
+    revision: String,
+    workloads: Vec<WorkloadReport>,
+    rotation: Option<RotationStatus>,
+    underway: usize,
+}
+
+impl Standings {
+    /// As it was.
+    fn kept(object: &BotSecret, state: &State) -> Self {
+        let status = object.status.as_ref();
+        let rollout = status.and_then(|status| status.rollout.as_ref());
+        Self {
+            revision: state.revision.to_string(),
+            workloads: rollout.into_iter().flat_map(|rollout| &rollout.workloads).map(kept_report).collect(),
+            rotation: status.and_then(|status| status.rotation.clone()),
+            underway: 0,
+        }
+    }
+
+    fn after(eye: Eye<'_>, scene: &[Seen<'_>], kept: Vec<WorkloadReport>, turns: &Turns) -> Self {
+        let places: Vec<_> = scene.iter().map(|seen| eye.place(seen)).collect();
+        let underway = places.iter().filter(|place| **place == Place::Underway).count();
+        let standings: Vec<_> = scene.iter().zip(&places).map(|(seen, place)| standing(seen, place.clone())).collect();
+        let left = scene.iter().any(|seen| {
+            !matches!(seen.report.state, WorkloadState::RolledOut | WorkloadState::Missing | WorkloadState::Waiting)
+        });
+        let failed = scene.iter().find(|seen| seen.report.state == WorkloadState::Failed);
+        let why = failed.map(|seen| {
+            format!(
+                "{} {} failed on the new value: {}",
+                seen.report.status.kind, seen.report.status.name, seen.report.status.message
+            )
+        });
+        let why = why.or_else(|| turns.waits.values().next().cloned());
+        let revision = eye.state.revision.to_string();
+        let status = eye.object.status.as_ref();
+        let course = Course {
+            revision: &revision,
+            is_new: status
+                .and_then(|status| status.target.as_ref())
+                .is_some_and(|target| target.name == eye.object.target_name() && target.revision != revision),
+            standings: &standings,
+            left: left || !kept.is_empty(),
+            why: why.as_deref(),
+            next_round: turns.next_round,
+        };
+        let rotation = next_rotation(status.and_then(|status| status.rotation.as_ref()), &course, eye.now);
+        let mut workloads = kept;
+        for (index, seen) in scene.iter().enumerate() {
+            let mut report = seen.report.clone();
+            if report.state == WorkloadState::Waiting {
+                report.status.message = turns.waits.get(&index).cloned().unwrap_or_default();
+            }
+            workloads.push(report);
+        }
+        workloads
+            .sort_by(|one, other| (&one.status.kind, &one.status.name).cmp(&(&other.status.kind, &other.status.name)));
+        Self { revision, workloads, rotation, underway }
+    }
+
+    fn report(self, problem: Option<Problem>) -> RolloutReport {
+        RolloutReport::Standing {
+            revision: self.revision,
+            workloads: self.workloads,
+            rotation: self.rotation.map(Box::new),
+            problem,
+        }
+    }
+}
+
+/// Looks at each. What could not be looked at stays as it is on record.
+async fn see_all<'a>(
+    eye: Eye<'a>,
+    concerned: &'a [Concerned<'a>],
+    memory: &mut Memory,
+) -> (Vec<Seen<'a>>, Vec<WorkloadReport>, Option<Problem>) {
+    let (mut scene, mut kept, mut problem) = (Vec::new(), Vec::new(), None);
+    for one in concerned {
+        match eye.see(one, memory).await {
+            Ok(Some(seen)) => scene.push(seen),
+            Ok(None) => {}
+            Err(error) => {
+                kept.extend(recorded(eye.object, one).map(kept_report));
+                problem = Some(problem_of(&error));
+            }
+        }
+    }
+    (scene, kept, problem)
+}
+
+/// Rolls those whose turn it is. Who turns out to stand elsewhere than was known,
+/// or is refused, gives its turn to the next.
+async fn take_turns<'a>(
+    eye: Eye<'a>,
+    scene: &mut [Seen<'a>],
+    urgent: bool,
+    mut problem: Option<Problem>,
+    memory: &mut Memory,
+) -> (Turns, Option<Problem>) {
+    let rotation = eye.object.status.as_ref().and_then(|status| status.rotation.as_ref());
+    let started = rotation.filter(|rotation| is_open(rotation.phase)).map_or(eye.now, |rotation| rotation.started.0);
+    let mut next_round = false;
+    // Each time round one is looked at, refused or rolled.
+    for _ in 0..=2 * scene.len() {
+        let standings: Vec<_> = scene.iter().map(|seen| standing(seen, eye.place(seen))).collect();
+        let running = standings.iter().filter(|one| one.place == Place::Underway).count();
+        let bounds = Bounds { started: if next_round { eye.now } else { started }, places: usize::MAX, urgent };
+        let mut turns = match turns(eye.rollout, &standings, bounds, eye.now) {
+            Ok(turns) => turns,
+            Err(error) => {
+                problem = Some(Problem::new(Reason::RolloutRefused, Retry::Slow, error.to_string()));
+                return (Turns::default(), problem);
+            }
+        };
+        next_round |= turns.next_round;
+        turns.next_round = next_round;
+        if turns.go.is_empty() || problem.as_ref().is_some_and(|problem| problem.retry != Retry::Slow) {
+            return (turns, problem);
+        }
+        let granted = eye.context.places.reserve(key_of(eye.object), running, turns.go.len());
+        if granted == 0 {
+            for index in std::mem::take(&mut turns.go) {
+                turns.waits.insert(index, "the operator's own limit of rollouts at once is reached".to_owned());
+            }
+            // Nothing tells when another BotSecret's are over.
+            turns.again = eye.now.checked_add(PLACES_AGAIN).ok().into_iter().chain(turns.again).min();
+            return (turns, problem);
+        }
+        for index in turns.go.into_iter().take(granted) {
+            let Some(seen) = scene.get_mut(index) else { continue };
+            match step(eye, seen, memory).await {
+                Ok(true) => {}
+                // What is known has changed: decide again.
+                Ok(false) => break,
+                Err(error @ RollOutError::Refused { .. }) => {
+                    problem = Some(problem_of(&error));
+                    seen.refused = Some(error.to_string());
+                    break;
+                }
+                Err(error) => {
+                    problem = Some(problem_of(&error));
+                    break;
+                }
+            }
+        }
+    }
+    (Turns { next_round, ..Turns::default() }, problem)
+}
+
+/// Rolls one whose turn it is. False where a fresh look shows it elsewhere than
+/// it was thought to be.
+async fn step<'a>(eye: Eye<'a>, seen: &mut Seen<'a>, memory: &mut Memory) -> Result<bool, RollOutError> {
+    if seen.looked.is_none() {
+        let before = (eye.place(seen), seen.report.status.unhealthy_before);
+        if let Some(now) = eye.look(seen.one, memory).await? {
+            *seen = now;
+        } else {
+            // Nothing is left to be done for it.
+            seen.report.state = WorkloadState::RolledOut;
+            WorkloadState::RolledOut.name().clone_into(&mut seen.report.status.state);
+            seen.report.status.since = None;
+            seen.report.status.verified = true;
+        }
+        if (eye.place(seen), seen.report.status.unhealthy_before) != before {
+            return Ok(false);
+        }
+    }
+    eye.roll(seen, memory).await?;
+    Ok(true)
+}
+
+fn standing<'a>(seen: &'a Seen<'_>, place: Place) -> Standing<'a> {
+    let status = &seen.report.status;
+    Standing {
+        named: (seen.one.id.kind, &seen.one.id.name),
+        revision: &status.revision,
+        place,
+        rolled_at: status.rolled_at.as_ref().map(|at| at.0),
+        ill_before: status.unhealthy_before,
+    }
+}
+
+/// Whether a value of it ends by itself: then no window and no interval holds up
+/// the next one.
+fn is_urgent(object: &BotSecret) -> bool {
+    object.status.as_ref().is_some_and(|status| !status.leases.is_empty())
+}
+
+fn key_of(object: &BotSecret) -> Key {
+    (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default())
+}
+
+/// How many workloads a BotSecret's status says are being rolled.
+pub(super) fn underway(object: &BotSecret) -> (Key, usize) {
+    let rollout = object.status.as_ref().and_then(|status| status.rollout.as_ref());
+    let rolling = |workload: &&WorkloadStatus| workload.state == WorkloadState::Rolling.name() || is_watched(workload);
+    (key_of(object), rollout.map_or(0, |rollout| rollout.workloads.iter().filter(rolling).count()))
+}
+
+/// Whether the status says that this revision is rolled out, for this spec, and
+/// that nothing it names is missing or watched.
+fn is_over(object: &BotSecret, state: &State) -> bool {
+    let status = object.status.as_ref();
+    let rollout = status.and_then(|status| status.rollout.as_ref());
+    let is_open = |workload: &WorkloadStatus| workload.state == WorkloadState::Missing.name() || is_watched(workload);
+    let of_revision = |rollout: &&RolloutState| rollout.revision == state.revision.to_string();
+    rollout.filter(of_revision).is_some_and(|rollout| rollout.complete && !rollout.workloads.iter().any(is_open))
+        && status.and_then(|status| status.observed_generation) == object.metadata.generation
+}
+
+/// Notes on workloads that no longer use the Secret.
+fn forget_the_gone(observed: &Observed, memory: &mut Memory) {
+    let known: HashSet<&str> = observed.workloads.iter().map(|facts| facts.uid.as_str()).collect();
+    memory.found_current.retain(|uid, _| known.contains(uid.as_str()));
+    memory.looked_at.retain(|uid, _| known.contains(uid.as_str()));
+}
+
+/// What the status says of this workload for this revision.
+fn recorded<'a>(object: &'a BotSecret, one: &Concerned<'_>) -> Option<&'a WorkloadStatus> {
+    let rollout = object.status.as_ref()?.rollout.as_ref()?;
+    rollout.workloads.iter().find(|workload| {
+        workload.kind == one.id.kind.name()
+            && workload.name == one.id.name
+            && workload.revision == one.requirement.revision.to_string()
+            && one.facts.is_none_or(|facts| facts.uid == workload.uid)
+    })
+}
+
+fn problem_of(error: &RollOutError) -> Problem {
+    let (reason, retry) = match error {
+        RollOutError::Conflict { .. } => (Reason::RollingOut, Retry::Soon),
+        RollOutError::Refused { .. } => (Reason::RolloutRefused, Retry::Slow),
+        RollOutError::Unavailable { .. } => (Reason::KubernetesUnavailable, Retry::Backoff),
+    };
+    Problem::new(reason, retry, error.to_string())
+}

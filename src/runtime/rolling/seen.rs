@@ -1,0 +1,394 @@
+//! One workload as a pass sees it: from the status, the watch, or a fresh read
+//! where those do not say enough.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::Instant;
+
+use super::{super::Context, concerned::Concerned};
+use crate::{
+    api::{BotSecret, Rollout, State, WorkloadStatus, marker_annotation},
+    plan::Memory,
+    report::WorkloadReport,
+    rollout::{
+        Health, Looked, Patience, Place, RollOutError, Step, Task, WorkloadState, handed, health, look, was_ill,
+    },
+};
+
+/// For how long a workload of several BotSecrets waits whether another of them
+/// changes as well: then one rollout serves both.
+const TOGETHER: SignedDuration = SignedDuration::from_secs(2);
+
+/// A workload, what is reported of it, and what that means for its turn.
+pub(super) struct Seen<'a> {
+    pub(super) one: &'a Concerned<'a>,
+    pub(super) report: WorkloadReport,
+    /// As it was read in this pass, if it was.
+    pub(super) looked: Option<Looked>,
+    /// Why the API server refused to let it roll.
+    pub(super) refused: Option<String>,
+}
+
+/// What all workloads of one pass are seen with.
+#[derive(Clone, Copy)]
+pub(super) struct Eye<'a> {
+    pub(super) context: &'a Context,
+    pub(super) object: &'a BotSecret,
+    pub(super) rollout: &'a Rollout,
+    pub(super) state: &'a State,
+    /// UIDs of workloads that use Secrets of several BotSecrets.
+    pub(super) shared: &'a std::collections::HashSet<String>,
+    pub(super) now: Timestamp,
+}
+
+impl<'a> Eye<'a> {
+    fn task(self, one: &'a Concerned<'a>, patches: i32) -> Task<'a> {
+        Task {
+            bot_secret: self.object.metadata.name.as_deref().unwrap_or_default(),
+            secret: self.object.target_name(),
+            id: &one.id,
+            requirement: &one.requirement,
+            state: self.state,
+            held: (&self.state.digest_key, &one.held),
+            by_use: one.facts.is_some(),
+            patches_on_record: patches,
+        }
+    }
+
+    /// `None` where it needs no mention: it is gone and no one named it, or it
+    /// never held an older value.
+    pub(super) async fn see(
+        self,
+        one: &'a Concerned<'a>,
+        memory: &mut Memory,
+    ) -> Result<Option<Seen<'a>>, RollOutError> {
+        let earlier = self.earlier(one);
+        let recorded = earlier.filter(|earlier| earlier.revision == one.requirement.revision.to_string());
+        if let Some(recorded) = recorded.filter(|recorded| self.stands(one, recorded, memory)) {
+            return Ok(Some(Seen { one, report: kept_report(recorded), looked: None, refused: None }));
+        }
+        // Its own age proves nothing: it may have adopted older pods.
+        if let Some(facts) = one.facts
+            && recorded.is_none()
+            && memory.found_current.get(&facts.uid).is_some_and(|found| found.covers(&one.requirement))
+        {
+            return Ok(None);
+        }
+        self.look(one, memory).await
+    }
+
+    /// Reads it afresh.
+    pub(super) async fn look(
+        self,
+        one: &'a Concerned<'a>,
+        memory: &mut Memory,
+    ) -> Result<Option<Seen<'a>>, RollOutError> {
+        let earlier = self.earlier(one);
+        let recorded = earlier.filter(|earlier| earlier.revision == one.requirement.revision.to_string());
+        let patches = recorded.map_or(0, |recorded| recorded.patches);
+        let task = self.task(one, patches);
+        let Some(looked) = look(&self.context.client, &task).await? else {
+            let missing = || Seen { one, report: missing(one, patches), looked: None, refused: None };
+            return Ok(one.named.then(missing));
+        };
+        let uid = &looked.workload.uid;
+        memory.looked_at.insert(uid.clone(), looked.workload.resource_version.clone());
+        // One of the same name that was made anew is another.
+        let of_it = |status: &&WorkloadStatus| status.uid == *uid;
+        let report = self.judge(&task, &looked, recorded.filter(of_it), earlier.filter(of_it));
+        if report.state == WorkloadState::RolledOut && recorded.is_none() && !looked.to_record {
+            memory.found_current.insert(uid.clone(), one.requirement.clone());
+            return Ok(None);
+        }
+        Ok(Some(Seen { one, report, looked: Some(looked), refused: None }))
+    }
+
+    /// What the status says of it, for whatever revision.
+    fn earlier(self, one: &Concerned<'_>) -> Option<&'a WorkloadStatus> {
+        let rollout = self.object.status.as_ref()?.rollout.as_ref()?;
+        rollout.workloads.iter().find(|workload| {
+            workload.kind == one.id.kind.name()
+                && workload.name == one.id.name
+                && one.facts.is_none_or(|facts| facts.uid == workload.uid)
+        })
+    }
+
+    /// Whether what is recorded of it is what a fresh read would find, as far
+    /// as the watch shows.
+    fn stands(self, one: &Concerned<'_>, recorded: &WorkloadStatus, memory: &Memory) -> bool {
+        let state = WorkloadState::from_name(&recorded.state).unwrap_or(WorkloadState::Rolling);
+        let due = look_is_due(memory);
+        let Some(facts) = one.facts else {
+            return match state {
+                WorkloadState::RolledOut if !is_watched(recorded) => true,
+                // One that is missing is looked for by its own clock, and where
+                // somebody edited the BotSecret: they may have made it as well.
+                WorkloadState::Missing => {
+                    let observed = self.object.status.as_ref().and_then(|status| status.observed_generation);
+                    observed == self.object.metadata.generation && !search_is_due(memory)
+                }
+                WorkloadState::Waiting => {
+                    memory.looked_at.contains_key(&recorded.uid) && (recorded.rolled_at.is_none() || !due)
+                }
+                _ => !due,
+            };
+        };
+        let unchanged = memory.looked_at.get(&facts.uid) == Some(&facts.resource_version);
+        match state {
+            WorkloadState::RolledOut if !is_watched(recorded) => true,
+            // Looked at again when its turn comes, and while a rollout before is
+            // not over; and once by each process, since the patch of another may
+            // not be on record.
+            WorkloadState::Waiting => {
+                let at_rest = recorded.rolled_at.is_none() || facts.progress.settled;
+                !facts.deleting && memory.looked_at.contains_key(&facts.uid) && (at_rest || !due)
+            }
+            _ if facts.deleting || due => false,
+            WorkloadState::RolledOut | WorkloadState::Failed => unchanged,
+            _ => {
+                let marker = facts.markers.get(&marker_annotation(self.object.target_name()));
+                let handed = marker.is_some_and(|marker| one.requirement.met_by(marker));
+                let resumed = state == WorkloadState::Paused && !facts.paused;
+                unchanged || handed && !resumed && !facts.progress.settled
+            }
+        }
+    }
+
+    /// What is to be reported of a workload that was just read.
+    fn judge(
+        self,
+        task: &Task<'_>,
+        looked: &Looked,
+        recorded: Option<&WorkloadStatus>,
+        earlier: Option<&WorkloadStatus>,
+    ) -> WorkloadReport {
+        let was = recorded.and_then(|recorded| WorkloadState::from_name(&recorded.state));
+        let found = match looked.step {
+            Step::Patch(_) => WorkloadState::Waiting,
+            Step::Report(state) => state,
+        };
+        let mut status = WorkloadStatus {
+            kind: task.id.kind.name().to_owned(),
+            name: task.id.name.clone(),
+            uid: looked.workload.uid.clone(),
+            revision: task.requirement.revision.to_string(),
+            state: found.name().to_owned(),
+            patches: looked.patches,
+            since: recorded
+                .filter(|_| was == Some(found))
+                .map_or(Some(Time(self.now)), |recorded| recorded.since.clone()),
+            rolled_at: earlier.and_then(|earlier| earlier.rolled_at.clone()),
+            verified: false,
+            unhealthy_before: recorded.is_some_and(|recorded| recorded.unhealthy_before),
+            failed_before: earlier.is_some_and(|earlier| match recorded {
+                Some(recorded) => recorded.failed_before,
+                None => earlier.state == WorkloadState::Failed.name(),
+            }),
+            message: String::new(),
+        };
+        let marker = looked.workload.markers.get(&marker_annotation(task.secret));
+        let is_handed = marker.is_some_and(|marker| task.requirement.met_by(marker));
+        if found == WorkloadState::Rolling
+            && is_handed
+            && !matches!(was, Some(WorkloadState::Rolling | WorkloadState::Failed))
+        {
+            // The report of the patch was lost.
+            status.rolled_at = Some(Time(self.now));
+        }
+        let report = |state: WorkloadState, mut status: WorkloadStatus| {
+            state.name().clone_into(&mut status.state);
+            WorkloadReport { status, state, patched: false }
+        };
+        match found {
+            WorkloadState::Waiting => {
+                if was == Some(WorkloadState::Failed) {
+                    // Undone by somebody while it was failing: not once more.
+                    return recorded.map_or_else(|| report(found, status), kept_report);
+                }
+                let new_ill = looked.pods.iter().any(|pod| pod.health.crash_looping && pod.health.restarts > 1);
+                if status.rolled_at.is_some() && new_ill && earlier.is_some_and(is_underway) {
+                    status.failed_before = true;
+                }
+                let older = looked.pods.iter().filter(|pod| !pod.terminating);
+                let ours = status.failed_before || status.rolled_at.is_some() && !looked.workload.progress.settled;
+                status.unhealthy_before = !ours && was_ill(&looked.workload, older);
+                report(found, status)
+            }
+            WorkloadState::Rolling | WorkloadState::RolledOut => {
+                let (state, status) = self.judge_health(task, looked, recorded, found, status);
+                report(state, status)
+            }
+            other => report(other, status),
+        }
+    }
+
+    /// How it takes the value, once it has it.
+    fn judge_health(
+        self,
+        task: &Task<'_>,
+        looked: &Looked,
+        recorded: Option<&WorkloadStatus>,
+        found: WorkloadState,
+        mut status: WorkloadStatus,
+    ) -> (WorkloadState, WorkloadStatus) {
+        let done = found == WorkloadState::RolledOut;
+        if done && looked.new_pods(task).next().is_none() {
+            // Scaled to zero: there is nothing to watch.
+            status.since = None;
+            status.verified = true;
+            return (found, status);
+        }
+        let since = status.since.as_ref().map_or(self.now, |since| since.0);
+        let patience = Patience {
+            rolled_at: status.rolled_at.as_ref().map_or(since, |at| at.0),
+            new_since: done.then_some(since),
+            deadline: signed(self.rollout.deadline()),
+            watched_for: signed(self.rollout.watched_for(task.id.kind, &task.id.name)),
+        };
+        let failed = recorded.is_some_and(|recorded| recorded.state == WorkloadState::Failed.name());
+        match health(&looked.workload, looked.new_pods(task), patience, self.now) {
+            Health::Well if done => {
+                status.verified = true;
+                (found, status)
+            }
+            Health::Failed(how) if status.unhealthy_before => {
+                status.message = format!("{how}; it was not healthy before either");
+                (found, status)
+            }
+            Health::Failed(how) => {
+                status.message = how;
+                if let Some(recorded) = recorded.filter(|_| failed) {
+                    // How it failed first is what a person wants to know.
+                    status.message.clone_from(&recorded.message);
+                }
+                status.since = if failed { recorded.and_then(|one| one.since.clone()) } else { Some(Time(self.now)) };
+                (WorkloadState::Failed, status)
+            }
+            _ if failed => {
+                status.since = recorded.and_then(|recorded| recorded.since.clone());
+                status.message = recorded.map(|recorded| recorded.message.clone()).unwrap_or_default();
+                // On its way out of failure it is watched from now on.
+                if done {
+                    (found, WorkloadStatus { since: Some(Time(self.now)), message: String::new(), ..status })
+                } else {
+                    (WorkloadState::Failed, status)
+                }
+            }
+            _ => (found, status),
+        }
+    }
+
+    /// What its place means for its turn.
+    pub(super) fn place(self, seen: &Seen<'_>) -> Place {
+        let status = &seen.report.status;
+        let ill = status.unhealthy_before && !status.message.is_empty();
+        match seen.report.state {
+            WorkloadState::Waiting => self.waiting(seen),
+            WorkloadState::Failed => Place::Failed,
+            WorkloadState::Rolling if is_underway(status) && !ill => Place::Underway,
+            WorkloadState::RolledOut if is_watched(status) => Place::Underway,
+            WorkloadState::RolledOut if status.verified && status.since.is_some() => Place::Verified,
+            _ => Place::Aside,
+        }
+    }
+
+    fn waiting(self, seen: &Seen<'_>) -> Place {
+        let status = &seen.report.status;
+        let facts = seen.looked.as_ref().map(|looked| &looked.workload).or(seen.one.facts);
+        let moving = facts.filter(|facts| !facts.progress.settled && !facts.progress.failed);
+        let deadline = signed(self.rollout.deadline());
+        let in_time =
+            |from: Option<&Time>| from.is_some_and(|from| from.0.checked_add(deadline).is_ok_and(|end| self.now < end));
+        let underway = moving.is_some() && in_time(status.rolled_at.as_ref()) && !status.failed_before;
+        let other = moving.filter(|_| in_time(status.since.as_ref())).and_then(|facts| {
+            let ours = marker_annotation(self.object.target_name());
+            facts.markers.keys().find(|name| **name != ours).and_then(|name| name.split('/').nth(1))
+        });
+        let busy = if let Some(refused) = &seen.refused {
+            Some(refused.clone())
+        } else if underway {
+            Some("its last rollout is not over".to_owned())
+        } else {
+            other.map(|secret| format!("it rolls for Secret {secret}, and takes what changed here along"))
+        };
+        let shared = facts.is_some_and(|facts| self.shared.contains(&facts.uid));
+        let not_before = seen.one.requirement.written_at.checked_add(TOGETHER).ok().filter(|_| shared);
+        Place::Waiting { not_before, busy, underway, failed_before: status.failed_before }
+    }
+
+    /// Makes it roll, if it is as it was seen.
+    pub(super) async fn roll(self, seen: &mut Seen<'_>, memory: &mut Memory) -> Result<(), RollOutError> {
+        let Some(looked) = seen.looked.take() else { return Ok(()) };
+        let Step::Patch(number) = looked.step else { return Ok(()) };
+        let task = self.task(seen.one, seen.report.status.patches);
+        crate::rollout::roll_out(&self.context.client, &task, &looked, number).await?;
+        self.context.metrics.rollouts.inc();
+        tracing::info!(
+            bot_secret = task.bot_secret, namespace = %task.id.namespace, kind = task.id.kind.name(), workload = %task.id.name,
+            revision = %task.requirement.revision, patch = number, "rolling a workload"
+        );
+        memory.looked_at.remove(&looked.workload.uid);
+        let state = handed(&looked.workload);
+        let status = &mut seen.report.status;
+        state.name().clone_into(&mut status.state);
+        status.patches = number;
+        status.since = Some(Time(self.now));
+        status.rolled_at = Some(Time(self.now));
+        status.failed_before = false;
+        status.message.clear();
+        seen.report.state = state;
+        seen.report.patched = true;
+        Ok(())
+    }
+}
+
+/// Whether a rollout that the operator began is not over as far as is on record.
+fn is_underway(status: &WorkloadStatus) -> bool {
+    status.rolled_at.is_some() && (status.state != WorkloadState::RolledOut.name() || is_watched(status))
+}
+
+/// Whether it has the value, and is watched for how it takes it.
+pub(super) fn is_watched(status: &WorkloadStatus) -> bool {
+    status.state == WorkloadState::RolledOut.name()
+        && !status.verified
+        && status.since.is_some()
+        && status.message.is_empty()
+}
+
+pub(super) fn look_is_due(memory: &Memory) -> bool {
+    memory.next_look.is_none_or(|at| at <= Instant::now())
+}
+
+pub(super) fn search_is_due(memory: &Memory) -> bool {
+    memory.next_search.is_none_or(|at| at <= Instant::now())
+}
+
+pub(super) fn kept_report(recorded: &WorkloadStatus) -> WorkloadReport {
+    WorkloadReport {
+        state: WorkloadState::from_name(&recorded.state).unwrap_or(WorkloadState::Rolling),
+        status: recorded.clone(),
+        patched: false,
+    }
+}
+
+/// The report of a workload that the spec names and that is not there.
+fn missing(one: &Concerned<'_>, patches: i32) -> WorkloadReport {
+    WorkloadReport {
+        status: WorkloadStatus {
+            kind: one.id.kind.name().to_owned(),
+            name: one.id.name.clone(),
+            revision: one.requirement.revision.to_string(),
+            state: WorkloadState::Missing.name().to_owned(),
+            patches,
+            ..WorkloadStatus::default()
+        },
+        state: WorkloadState::Missing,
+        patched: false,
+    }
+}
+
+pub(super) fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}

@@ -1,0 +1,275 @@
+//! In which order and how many at a time workloads roll, and what a value that
+//! does not work can do.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use anyhow::{bail, ensure};
+use botsecret::api::RotationPhase;
+use botsecret_testbed::wait_for;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    common::{
+        NAME, SOURCE, delivered, deployment, expect_rollouts, patches, rotate, scene, until_rolled_out, until_state,
+        workload,
+    },
+    support::{Bench, Result},
+};
+
+/// Long enough for many workloads, one after another.
+const LONG: Duration = Duration::from_secs(240);
+
+/// A bot that takes any value but one that begins with `bad`: on that it ends.
+const PICKY: &str = "trap 'exit 0' TERM; echo holds=$REVISION; case $REVISION in bad*) exit 3;; esac; touch /tmp/up; \
+                     while :; do sleep 3600 & wait $!; done";
+
+fn picky(kind: &str, app: &str, replicas: i32) -> Value {
+    let mut object = workload(kind, app, replicas);
+    let container = &mut object["spec"]["template"]["spec"]["containers"][0];
+    container["command"] = json!(["sh", "-c", PICKY]);
+    container["readinessProbe"] = json!({ "exec": { "command": ["test", "-e", "/tmp/up"] }, "periodSeconds": 1 });
+    object
+}
+
+fn with_rollout(bench: &Bench, rollout: &Value) -> Value {
+    let mut object = bench.bot_secret(NAME, SOURCE);
+    object["spec"]["rollout"] = rollout.clone();
+    object
+}
+
+async fn edit(bench: &Bench, rollout: Value) -> Result {
+    let patch = json!({ "spec": { "rollout": rollout } });
+    bench.bot_secrets().patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    Ok(())
+}
+
+async fn until_phase(bench: &Bench, phase: RotationPhase) -> Result<String> {
+    wait_for(&format!("the rotation to be {}", phase.name()), LONG, async || {
+        let status = bench.bot_secrets().get(NAME).await?.status.unwrap_or_default();
+        match status.rotation {
+            Some(rotation) if rotation.phase == phase => Ok(Some(rotation.message)),
+            other => bail!("{other:?}; {:?}", status.rollout),
+        }
+    })
+    .await
+}
+
+/// Whether each of these apps has all its pods ready, now.
+async fn all_serve(bench: &Bench, apps: &[String]) -> Result {
+    let pods: Api<Pod> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    let pods = pods.list(&ListParams::default()).await?;
+    for app in apps {
+        let of_app = pods.items.iter().filter(|pod| {
+            pod.metadata.labels.as_ref().is_some_and(|labels| labels.get("app") == Some(app))
+                && pod.metadata.deletion_timestamp.is_none()
+        });
+        let ready = of_app.filter(|pod| {
+            let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True")
+        });
+        ensure!(ready.count() >= 1, "{app} does not serve");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_does_not_work_touches_one_workload_and_the_next_good_one_goes_through() -> Result {
+    let bench = Bench::new("poisoned").await?;
+    bench.kubernetes_store("source").await?;
+    rotate(&bench, "1").await?;
+    let apps: Vec<_> = (0..19).map(|number| format!("bot-{number:02}")).collect();
+    for app in &apps {
+        bench.apply(picky("Deployment", app, 1)).await?;
+    }
+    bench.apply(picky("StatefulSet", "state", 1)).await?;
+    bench.apply(with_rollout(&bench, &json!({ "healthyFor": "1s", "maxConcurrent": 10 }))).await?;
+    bench.until_condition(NAME, "Ready", "True").await?;
+    for app in apps.iter().map(String::as_str).chain(["state"]) {
+        bench.until_all_hold(app, 1, "1").await?;
+    }
+    rotate(&bench, "bad").await?;
+    let message = until_phase(&bench, RotationPhase::Halted).await?;
+    assert!(message.starts_with("Deployment bot-00 failed on the new value"), "{message}");
+    let (reason, message) = bench.until_condition(NAME, "RolledOut", "False").await?;
+    assert_eq!(reason, "RolloutHalted");
+    assert!(message.contains("19 workloads were not touched"), "{message}");
+    bench.until_condition(NAME, "Stalled", "True").await?;
+    // Each refresh finds the bad value, and touches nobody else.
+    bench.until_more_reads(5).await?;
+    let others = apps.get(1..).unwrap_or_default();
+    all_serve(&bench, others).await?;
+    expect_rollouts(&bench, &["bot-00"], 1).await?;
+    for app in others {
+        expect_rollouts(&bench, &[app], 0).await?;
+    }
+    ensure!(patches(&bench, "statefulsets", "state").await? == 0);
+    rotate(&bench, "2").await?;
+    until_phase(&bench, RotationPhase::Verified).await?;
+    for app in apps.iter().map(String::as_str).chain(["state"]) {
+        bench.until_all_hold(app, 1, "2").await?;
+    }
+    expect_rollouts(&bench, &["bot-00"], 2).await?;
+    expect_rollouts(&bench, &["bot-01", "bot-18"], 1).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_was_broken_before_stops_no_good_value_and_comes_last() -> Result {
+    let bench = Bench::new("broken-before").await?;
+    scene(&bench, &["bot-b"]).await?;
+    let mut broken = deployment("bot-a", 1);
+    broken["spec"]["template"]["spec"]["containers"][0]["command"] =
+        json!(["sh", "-c", "echo holds=$REVISION; exit 1"]);
+    bench.apply(broken).await?;
+    let pods: Api<Pod> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    wait_for("bot-a to keep ending", LONG, async || {
+        let list = pods.list(&ListParams::default().labels("app=bot-a")).await?;
+        let statuses =
+            list.items.iter().flat_map(|pod| pod.status.iter().flat_map(|status| &status.container_statuses));
+        Ok(statuses.flatten().any(|one| one.restart_count > 1).then_some(()))
+    })
+    .await?;
+    rotate(&bench, "2").await?;
+    bench.until_all_hold("bot-b", 2, "2").await?;
+    expect_rollouts(&bench, &["bot-b"], 1).await?;
+    wait_for("bot-a to have the new template", LONG, async || {
+        Ok((patches(&bench, "deployments", "bot-a").await? == 1).then_some(()))
+    })
+    .await?;
+    let status = bench.bot_secrets().get(NAME).await?.status.unwrap_or_default();
+    let workloads = status.rollout.map(|rollout| rollout.workloads).unwrap_or_default();
+    let broken = workloads.iter().find(|one| one.name == "bot-a");
+    ensure!(broken.is_some_and(|one| one.unhealthy_before && one.state != "Failed"), "{workloads:?}");
+    let good = workloads.iter().find(|one| one.name == "bot-b").and_then(|one| one.rolled_at.clone());
+    ensure!(good.map(|at| at.0) <= broken.and_then(|one| one.rolled_at.clone()).map(|at| at.0), "{workloads:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_deployments_roll_five_at_a_time_and_ten_changes_meanwhile_end_on_the_newest() -> Result {
+    let bench = Bench::new("fifty").await?;
+    bench.kubernetes_store("source").await?;
+    rotate(&bench, "1").await?;
+    let apps: Vec<_> = (0..50).map(|number| format!("bot-{number:02}")).collect();
+    for app in &apps {
+        bench.apply(deployment(app, 1)).await?;
+    }
+    bench.apply(with_rollout(&bench, &json!({ "healthyFor": "0s", "maxConcurrent": 5 }))).await?;
+    bench.until_condition(NAME, "Ready", "True").await?;
+    for app in &apps {
+        bench.until_all_hold(app, 1, "1").await?;
+    }
+    rotate(&bench, "2").await?;
+    let (most, next, changed) = (Cell::new(0), Cell::new(3), Cell::new(Instant::now()));
+    wait_for("everybody to hold the newest value", LONG, async || {
+        // What the controllers say, whatever the operator does.
+        let list = bench.deployments().list(&ListParams::default()).await?;
+        let rolling = list.items.iter().filter(|one| {
+            let status = one.status.clone().unwrap_or_default();
+            status.updated_replicas.unwrap_or(0) < 1
+                || status.replicas.unwrap_or(0) > 1
+                || status.observed_generation < one.metadata.generation
+        });
+        most.set(most.get().max(rolling.count()));
+        if next.get() <= 12 && changed.get().elapsed() > Duration::from_secs(1) {
+            rotate(&bench, &next.get().to_string()).await?;
+            next.set(next.get() + 1);
+            changed.set(Instant::now());
+        }
+        let held = bench.holdings("bot")?;
+        Ok((next.get() > 12 && held.len() == 50 && held.iter().all(|one| one == "12")).then_some(()))
+    })
+    .await?;
+    until_phase(&bench, RotationPhase::Verified).await?;
+    let most = most.get();
+    ensure!(most <= 5, "{most} at once");
+    for app in &apps {
+        let count = patches(&bench, "deployments", app).await?;
+        ensure!((1..=2).contains(&count), "{app} rolled {count} times");
+    }
+    println!("fifty Deployments: at most {most} rolling at once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_bot_secrets_of_one_workload_that_rotate_together_roll_it_once() -> Result {
+    let bench = Bench::new("together").await?;
+    bench.kubernetes_store("source").await?;
+    rotate(&bench, "1").await?;
+    bench.put_source("second", &[("SECOND", "1")]).await?;
+    let mut bot = deployment("bot", 2);
+    bot["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+        json!([{ "secretRef": { "name": NAME } }, { "secretRef": { "name": "second" } }]);
+    bench.apply(bot).await?;
+    bench.apply(bench.bot_secret(NAME, SOURCE)).await?;
+    bench.apply(bench.bot_secret("second", "second")).await?;
+    bench.until_all_hold("bot", 2, "1").await?;
+    for round in 1..=2 {
+        let value = (round + 1).to_string();
+        let second = [("SECOND", value.as_str())];
+        let (one, other) = tokio::join!(rotate(&bench, &value), bench.put_source("second", &second));
+        one.and(other)?;
+        bench.until_value("second", "SECOND", &value).await?;
+        delivered(&bench, &["bot"], &value, round).await?;
+        for name in [NAME, "second"] {
+            bench.until_condition(name, "RolledOut", "True").await?;
+        }
+        let processes = bench.kubelet()?.processes();
+        for process in processes.iter().filter(|process| process.namespace == bench.namespace) {
+            ensure!(process.environment()?.get("SECOND") == Some(&value), "{} holds an old value", process.pod);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_rolls_outside_the_window_and_the_order_is_kept_inside() -> Result {
+    let bench = Bench::new("window").await?;
+    scene(&bench, &["bot-a", "bot-b", "bot-c"]).await?;
+    // The thirty-first of February.
+    let never = json!([{ "schedule": "0 0 31 2 *", "duration": "1h" }]);
+    edit(
+        &bench,
+        json!({ "window": never, "order": [
+        { "kind": "Deployment", "name": "bot-c", "weight": -1 },
+        { "kind": "Deployment", "name": "bot-a", "after": [{ "kind": "Deployment", "name": "bot-b" }] },
+    ] }),
+    )
+    .await?;
+    rotate(&bench, "2").await?;
+    bench.until_value(NAME, "REVISION", "2").await?;
+    let message = until_phase(&bench, RotationPhase::Written).await?;
+    assert_eq!(message, "no rollout.window ever opens");
+    until_state(&bench, "bot-a", "Waiting").await?;
+    bench.until_more_reads(3).await?;
+    expect_rollouts(&bench, &["bot-a", "bot-b", "bot-c"], 0).await?;
+    edit(&bench, json!({ "window": null })).await?;
+    delivered(&bench, &["bot-a", "bot-b", "bot-c"], "2", 1).await?;
+    let requests = bench.cluster.audit().requests_by(bench.operator.user()).await?;
+    let order: Vec<_> = requests
+        .iter()
+        .filter(|one| one.verb == "patch" && one.resource == "deployments" && one.namespace == bench.namespace)
+        .map(|one| one.name.as_str())
+        .collect();
+    assert_eq!(order, ["bot-c", "bot-b", "bot-a"]);
+    // Rolled a moment ago: what changes now comes with the next, at its time.
+    edit(&bench, json!({ "minInterval": "1h" })).await?;
+    rotate(&bench, "3").await?;
+    bench.until_value(NAME, "REVISION", "3").await?;
+    let message = until_phase(&bench, RotationPhase::Written).await?;
+    ensure!(message.starts_with("rollout.minInterval is over at "), "{message}");
+    expect_rollouts(&bench, &["bot-a", "bot-b", "bot-c"], 1).await?;
+    rotate(&bench, "4").await?;
+    bench.until_value(NAME, "REVISION", "4").await?;
+    edit(&bench, json!({ "minInterval": null })).await?;
+    delivered(&bench, &["bot-a", "bot-b", "bot-c"], "4", 2).await?;
+    until_rolled_out(&bench).await
+}
