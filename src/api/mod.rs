@@ -13,8 +13,8 @@ mod store;
 
 pub use bot_secret::{
     BotSecret, BotSecretSpec, Canary, CreationPolicy, DataEntry, DataFromEntry, DecodingStrategy, DeletionPolicy,
-    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, MetadataPolicy, OnCollision, OnFailure, OrderEntry,
-    RemoteRef, Rewrite, RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target, Template,
+    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, MetadataPolicy, OnCollision, OrderEntry, RemoteRef,
+    Rewrite, RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target, Template,
     TemplateMergePolicy, Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
 pub use duration::{Interval, Timeout};

@@ -167,8 +167,6 @@ pub enum RotationPhase {
     Rejected,
     /// A workload failed on it; no further one is touched.
     Halted,
-    /// A workload failed on it; the old value was written back.
-    RolledBack,
 }
 
 impl RotationPhase {
@@ -184,7 +182,6 @@ impl RotationPhase {
             Self::OldRetired => "OldRetired",
             Self::Rejected => "Rejected",
             Self::Halted => "Halted",
-            Self::RolledBack => "RolledBack",
         }
     }
 }

@@ -20,7 +20,9 @@ pub enum Stage {
 }
 
 impl Stage {
-    fn name(self) -> &'static str {
+    /// As it stands in the status.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Issuing => "Issuing",
             Self::Live => "Live",

@@ -24,7 +24,7 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
         SyncReport::Synced(synced) => {
             conditions.set("Ready", true, Reason::Synced, &format!("Secret {target} holds the current values"));
             conditions.set("Synced", true, Reason::Synced, &format!("Secret {target} holds the current values"));
-            conditions.clear("Stalled");
+            conditions.clear_stalled();
             next.target = Some(synced.clone());
         }
         SyncReport::NotDue => told = false,
@@ -35,7 +35,7 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
                 conditions.set("Ready", false, problem.reason, &problem.message);
                 conditions.set("Synced", false, problem.reason, &problem.message);
                 if problem.reason.is_outage() {
-                    conditions.clear("Stalled");
+                    conditions.clear_stalled();
                 } else {
                     conditions.set("Stalled", true, problem.reason, &problem.message);
                 }
@@ -51,7 +51,7 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
                 message.push_str(&told);
             }
             conditions.set("Ready", false, Reason::Suspended, &message);
-            conditions.clear("Stalled");
+            conditions.clear_stalled();
         }
         SyncReport::Deleted(problem) => {
             conditions.set("Ready", false, problem.reason, &problem.message);
@@ -105,6 +105,11 @@ impl Conditions<'_> {
 
     pub(super) fn clear(&mut self, type_: &str) {
         self.list.retain(|condition| condition.type_ != type_);
+    }
+
+    /// What was wrong with the Secret is no more: a halted rollout stays as it is.
+    fn clear_stalled(&mut self) {
+        self.list.retain(|one| one.type_ != "Stalled" || one.reason == Reason::RolloutHalted.name());
     }
 
     /// A rollout that was halted waits for somebody, as does what could not be

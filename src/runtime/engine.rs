@@ -212,6 +212,7 @@ impl Engine {
         let now = Instant::now();
         while let Some(key) = self.queue.take_due(now) {
             let Some(observed) = self.world.observe(&key) else {
+                self.context.places.hold((key.namespace.clone(), key.name.clone()), 0);
                 self.memories.remove(&key);
                 self.wanted.remove(&key);
                 self.queue.finished(&key);
@@ -270,7 +271,7 @@ impl Engine {
 
     /// What rolls already, before anything else begins to.
     fn count_rollouts(&self) {
-        for object in self.world.bot_secrets() {
+        for object in self.world.bot_secrets().filter(|object| object.spec.suspend != Some(true)) {
             let (key, running) = underway(object);
             self.context.places.hold(key, running);
         }

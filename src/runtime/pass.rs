@@ -65,6 +65,7 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
     let mut ends = None;
     if let SyncReport::Suspended { ended } = &mut outcome.sync {
         memory.next_look = None;
+        rolling::let_go(context, &observed.bot_secret);
         let live = memory.leases.held.iter().filter(|held| held.record.stage == Stage::Live);
         (*ended, ends) = known_ends(live.filter_map(|held| held.parts.as_deref()).flatten(), Instant::now());
     } else {
@@ -297,6 +298,7 @@ async fn roll(context: &Context, observed: &Observed, memory: &mut Memory) -> Ro
         // Without a Secret there is nothing to look at until there is one: its
         // coming is an event.
         memory.next_look = None;
+        rolling::let_go(context, &observed.bot_secret);
         return RolloutReport::NotLooked;
     };
     let object = &observed.bot_secret;

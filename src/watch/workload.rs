@@ -263,20 +263,23 @@ fn progress(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &Sta
         one.type_ == "Progressing" && one.status == "False" && one.reason.as_deref() == Some("ProgressDeadlineExceeded")
     };
     Progress {
-        settled: observed && settled(kind, wanted, status),
+        settled: observed && settled(kind, strategy(kind, &spec.update_strategy), wanted, status),
         serving,
         failed: observed && status.conditions.iter().any(given_up),
     }
 }
 
-/// The conditions under which `kubectl rollout status` calls a rollout done.
-fn settled(kind: WorkloadKind, wanted: i32, status: &StatusView) -> bool {
+/// The conditions under which `kubectl rollout status` calls a rollout done. Of a
+/// StatefulSet whose pods somebody else replaces only that all of them are ready:
+/// its controller moves currentRevision by RollingUpdate alone.
+fn settled(kind: WorkloadKind, strategy: UpdateStrategy, wanted: i32, status: &StatusView) -> bool {
     match kind {
         WorkloadKind::Deployment => {
             status.updated_replicas >= wanted
                 && status.replicas <= status.updated_replicas
                 && status.available_replicas >= status.updated_replicas
         }
+        WorkloadKind::StatefulSet if strategy != UpdateStrategy::Automatic => status.ready_replicas >= wanted,
         WorkloadKind::StatefulSet => {
             status.updated_replicas >= wanted && status.current_revision == status.update_revision
         }

@@ -27,8 +27,9 @@ use crate::{
 /// Long enough for many workloads, one after another.
 const LONG: Duration = Duration::from_secs(240);
 
-/// A bot that takes any value but one that begins with `bad`: on that it ends.
-const PICKY: &str = "trap 'exit 0' TERM; echo holds=$REVISION; case $REVISION in bad*) exit 3;; esac; touch /tmp/up; \
+/// A bot that takes any value but one that begins with `bad`: on that it ends at
+/// once. On one that begins with `late` it is up for a moment first.
+const PICKY: &str = "trap 'exit 0' TERM; echo holds=$REVISION; case $REVISION in bad*) exit 3;; late*) touch /tmp/up; sleep 3; exit 3;; esac; touch /tmp/up; \
                      while :; do sleep 3600 & wait $!; done";
 
 fn picky(kind: &str, app: &str, replicas: i32) -> Value {
@@ -118,6 +119,35 @@ async fn a_value_that_does_not_work_touches_one_workload_and_the_next_good_one_g
     }
     expect_rollouts(&bench, &["bot-00"], 2).await?;
     expect_rollouts(&bench, &["bot-01", "bot-18"], 1).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_ends_while_it_is_watched_has_failed_and_a_halt_writes_nothing_at_rest() -> Result {
+    let bench = Bench::new("late").await?;
+    bench.kubernetes_store("source").await?;
+    rotate(&bench, "1").await?;
+    bench.apply(picky("StatefulSet", "a-state", 1)).await?;
+    bench.apply(picky("Deployment", "bot", 1)).await?;
+    let first = json!({ "kind": "StatefulSet", "name": "a-state", "healthyFor": "10s" });
+    bench.apply(with_rollout(&bench, &json!({ "healthyFor": "1s", "canary": first }))).await?;
+    for app in ["a-state", "bot"] {
+        bench.until_all_hold(app, 1, "1").await?;
+    }
+    rotate(&bench, "late").await?;
+    let message = until_phase(&bench, RotationPhase::Halted).await?;
+    assert!(message.starts_with("StatefulSet a-state failed on the new value"), "{message}");
+    bench.until_condition(NAME, "Stalled", "True").await?;
+    let before = bench.bot_secrets().get(NAME).await?;
+    bench.until_more_reads(8).await?;
+    let after = bench.bot_secrets().get(NAME).await?;
+    ensure!(after.metadata.resource_version == before.metadata.resource_version, "{:?}", after.status);
+    expect_rollouts(&bench, &["bot"], 0).await?;
+    rotate(&bench, "2").await?;
+    until_phase(&bench, RotationPhase::Verified).await?;
+    for app in ["a-state", "bot"] {
+        bench.until_all_hold(app, 1, "2").await?;
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::strategy::{Canary, OnFailure, OrderEntry, Window};
+use super::strategy::{Canary, OrderEntry, Window};
 use crate::api::Timeout;
 
 /// What happens to the workloads when a value rotates.
@@ -73,9 +73,6 @@ pub struct Rollout {
     #[schemars(length(max = 10))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub window: Vec<Window>,
-    /// What happens when a workload fails on a new value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_failure: Option<OnFailure>,
 }
 
 /// Auto (the default): the Deployments, StatefulSets and DaemonSets whose pod

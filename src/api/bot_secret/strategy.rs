@@ -1,5 +1,4 @@
-//! In which order, how many at a time and when workloads roll, and what happens
-//! when one of them fails on the new value.
+//! In which order, how many at a time and when workloads roll.
 
 use std::time::Duration;
 
@@ -93,18 +92,6 @@ pub enum WindowKind {
     Allow,
     /// Workloads do not roll in it.
     Deny,
-}
-
-/// Halt (the default): when a workload fails on a new value, no further one is
-/// touched until the value changes again. RollBack: where the old value is known
-/// to be good, it is written back and what was rolled is rolled back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum OnFailure {
-    /// Touch no further workload.
-    #[default]
-    Halt,
-    /// Write the old value back, where it is known to be good.
-    RollBack,
 }
 
 impl Rollout {

@@ -105,45 +105,63 @@ pub fn turns(
     now: Timestamp,
 ) -> Result<Turns, WindowError> {
     let mut turns = Turns::default();
-    let mut ready = able(rollout, standings, bounds, now, &mut turns);
-    if let Some(failed) = standings.iter().find(|one| one.place == Place::Failed) {
-        for index in ready {
-            turns.wait(index, format!("{} failed on the new value", text(failed.named)));
-        }
-        return Ok(turns);
-    }
+    let waiting = |one: &Standing<'_>| matches!(one.place, Place::Waiting { .. });
     if !bounds.urgent
-        && !ready.is_empty()
+        && standings.iter().any(waiting)
+        && !standings.iter().any(|one| one.place == Place::Failed)
         && let Opening::Closed(opens) = opening(&rollout.window, now)?
     {
         let why = opens.map_or_else(
             || "no rollout.window ever opens".to_owned(),
             |at| format!("the next rollout.window opens at {}", second(at)),
         );
-        for index in ready {
+        for (index, _) in standings.iter().enumerate().filter(|(_, one)| waiting(one)) {
             turns.wait(index, why.clone());
         }
         turns.again = opens;
         return Ok(turns);
     }
+    let ready = able(rollout, standings, bounds, now, &mut turns);
+    if let Some(failed) = standings.iter().find(|one| one.place == Place::Failed) {
+        for index in ready {
+            turns.wait(index, format!("{} failed on the new value", text(failed.named)));
+        }
+        return Ok(turns);
+    }
     let underway =
         |one: &Standing<'_>| one.place == Place::Underway || matches!(one.place, Place::Waiting { underway: true, .. });
     let running = standings.iter().filter(|one| underway(one)).count();
-    let again = |index: &usize| standings[*index].rolled_at.is_some_and(|at| at >= bounds.started);
+    let again = |index: &usize| {
+        let one = &standings[*index];
+        !failed_before(one) && one.rolled_at.is_some_and(|at| at >= bounds.started)
+    };
     let (second_round, first_round): (Vec<_>, Vec<_>) = ready.into_iter().partition(again);
-    ready = first_round;
-    if ready.is_empty() && running == 0 {
-        turns.next_round = !second_round.is_empty();
-        ready = second_round;
+    grant(rollout, standings, first_round, running, bounds, &mut turns);
+    if turns.go.is_empty() && running == 0 && !second_round.is_empty() {
+        turns.next_round = true;
+        grant(rollout, standings, second_round, running, bounds, &mut turns);
     } else {
         for index in second_round {
             turns.wait(index, "it has this rotation's rollout; the newest value comes with the next");
         }
     }
+    Ok(turns)
+}
+
+/// Gives as many of these their turn as there are places for.
+fn grant(
+    rollout: &Rollout,
+    standings: &[Standing<'_>],
+    mut ready: Vec<usize>,
+    running: usize,
+    bounds: Bounds,
+    turns: &mut Turns,
+) {
     ready.sort_by_key(|index| rank(rollout, &standings[*index]));
     let most = rollout.most_at_once();
     let mut places = most.saturating_sub(running);
     let mut granted: Vec<&str> = Vec::new();
+    let able: Vec<_> = ready.iter().map(|index| &standings[*index]).collect();
     for index in ready {
         let one = &standings[index];
         let why = if places == 0 {
@@ -151,7 +169,7 @@ pub fn turns(
         } else if turns.go.len() >= bounds.places {
             Some("the operator's own limit of rollouts at once is reached".to_owned())
         } else {
-            unproven(standings, one, &granted)
+            unproven(standings, &able, one, &granted)
         };
         if let Some(why) = why {
             turns.wait(index, why);
@@ -161,7 +179,6 @@ pub fn turns(
         granted.push(one.revision);
         turns.go.push(index);
     }
-    Ok(turns)
 }
 
 /// Those which nothing of their own keeps from rolling.
@@ -176,7 +193,8 @@ fn able(
     let mut able = Vec::new();
     for (index, one) in standings.iter().enumerate() {
         let Place::Waiting { not_before, busy, .. } = &one.place else { continue };
-        let earliest = one.rolled_at.zip(pause).and_then(|(at, pause)| at.checked_add(pause).ok());
+        let earliest =
+            one.rolled_at.filter(|_| !failed_before(one)).zip(pause).and_then(|(at, pause)| at.checked_add(pause).ok());
         if let Some(busy) = busy {
             turns.wait(index, busy.clone());
         } else if let Some(at) = not_before.filter(|at| *at > now) {
@@ -194,34 +212,62 @@ fn able(
     able
 }
 
+/// Whether it failed on an earlier value, so that it needs the next most.
+fn failed_before(one: &Standing<'_>) -> bool {
+    matches!(one.place, Place::Waiting { failed_before: true, .. })
+}
+
 /// A workload that is to be verified before this one, and is not.
 fn unfinished_before<'a>(rollout: &Rollout, standings: &'a [Standing<'_>], one: &Standing<'_>) -> Option<Named<'a>> {
-    let entry = rollout.order.iter().find(|entry| (entry.kind, entry.name.as_str()) == one.named)?;
     let open = |other: &&Standing<'_>| !matches!(other.place, Place::Verified | Place::Aside);
-    let is_named =
-        |other: &&Standing<'_>| entry.after.iter().any(|named| (named.kind, named.name.as_str()) == other.named);
-    // Two that name each other would wait for ever: the lighter one goes.
-    let mutual = |other: &&Standing<'_>| {
-        let theirs = rollout.order.iter().find(|entry| (entry.kind, entry.name.as_str()) == other.named);
-        let back =
-            theirs.is_some_and(|entry| entry.after.iter().any(|named| (named.kind, named.name.as_str()) == one.named));
-        back && rank(rollout, one) < rank(rollout, other)
+    // Of those which come after each other in a circle the first goes.
+    let goes_first = |other: &&Standing<'_>| {
+        rank(rollout, one) < rank(rollout, other) && all_before(rollout, standings, other.named).contains(&one.named)
     };
-    standings.iter().filter(open).filter(is_named).find(|other| !mutual(other)).map(|other| other.named)
+    let before = before(rollout, one.named);
+    let named = |other: &&Standing<'_>| before.contains(&other.named);
+    standings.iter().filter(open).filter(named).find(|other| !goes_first(other)).map(|other| other.named)
+}
+
+/// Those which the spec names to come before this one.
+fn before<'a>(rollout: &'a Rollout, named: Named<'_>) -> Vec<Named<'a>> {
+    let entry = rollout.order.iter().find(|entry| (entry.kind, entry.name.as_str()) == named);
+    entry.into_iter().flat_map(|entry| &entry.after).map(|other| (other.kind, other.name.as_str())).collect()
+}
+
+/// These, those which come before them, and so on.
+fn all_before<'a>(rollout: &'a Rollout, standings: &[Standing<'_>], named: Named<'_>) -> Vec<Named<'a>> {
+    let mut found = before(rollout, named);
+    let mut next = 0;
+    while let Some(one) = found.get(next).copied() {
+        next += 1;
+        for other in before(rollout, one) {
+            if !found.contains(&other) && standings.iter().any(|standing| standing.named == other) {
+                found.push(other);
+            }
+        }
+    }
+    found
 }
 
 /// Lower ones first: who failed on the last value, then the canary, then by
 /// weight, and who was ill already comes last.
 fn rank<'a>(rollout: &Rollout, one: &Standing<'a>) -> (bool, Reverse<bool>, Reverse<bool>, i32, &'static str, &'a str) {
-    let failed = matches!(one.place, Place::Waiting { failed_before: true, .. });
+    let failed = failed_before(one);
     let canary = rollout.canary.as_ref().is_some_and(|canary| (canary.kind, canary.name.as_str()) == one.named);
     let entry = rollout.order.iter().find(|entry| (entry.kind, entry.name.as_str()) == one.named);
     let weight = entry.and_then(|entry| entry.weight).unwrap_or(0);
     (one.ill_before, Reverse(failed), Reverse(canary), weight, one.named.0.name(), one.named.1)
 }
 
-/// Why this one must not get its value yet: another gets it first, alone.
-fn unproven(standings: &[Standing<'_>], one: &Standing<'_>, granted: &[&str]) -> Option<String> {
+/// Why this one must not get its value yet: another gets it first, alone. `able`
+/// are those whose turn it could be.
+fn unproven(
+    standings: &[Standing<'_>],
+    able: &[&Standing<'_>],
+    one: &Standing<'_>,
+    granted: &[&str],
+) -> Option<String> {
     let same = |other: &&Standing<'_>| other.revision == one.revision && !other.ill_before;
     let of_same = || standings.iter().filter(same);
     if of_same().any(|other| other.place == Place::Verified) {
@@ -234,7 +280,7 @@ fn unproven(standings: &[Standing<'_>], one: &Standing<'_>, granted: &[&str]) ->
         return Some("another workload gets the new value first".to_owned());
     }
     // One that was ill proves nothing, so it comes after those which can.
-    let healthy = of_same().any(|other| matches!(other.place, Place::Waiting { .. }));
+    let healthy = able.iter().any(|other| other.revision == one.revision && !other.ill_before);
     (one.ill_before && healthy).then(|| "it was not healthy before, so it comes last".to_owned())
 }
 

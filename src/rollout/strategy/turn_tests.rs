@@ -112,6 +112,27 @@ fn two_that_are_to_come_after_each_other_do_not_wait_for_ever() {
 }
 
 #[test]
+fn those_which_come_after_each_other_in_a_circle_or_after_an_ill_one_do_not_wait_for_ever() {
+    let circle = vec![entry("a", 0, &["b"]), entry("b", 0, &["c"]), entry("c", 0, &["a"])];
+    let rollout = Rollout { order: circle, ..Rollout::default() };
+    assert_eq!(go(&rollout, &[one("a", waits()), one("b", waits()), one("c", waits())]), ["a"]);
+    let ill = || Standing { ill_before: true, ..one("b", waits()) };
+    let rollout = Rollout { order: vec![entry("a", 0, &["b"])], ..Rollout::default() };
+    assert_eq!(go(&rollout, &[one("a", waits()), ill()]), ["b"]);
+    let refused =
+        Place::Waiting { not_before: None, busy: Some("refused".to_owned()), underway: false, failed_before: false };
+    assert_eq!(go(&Rollout::default(), &[one("a", refused), ill()]), ["b"]);
+}
+
+#[test]
+fn the_next_value_comes_to_the_one_that_failed_whatever_the_interval() {
+    let rollout = Rollout { min_interval: Some(Timeout(Duration::from_secs(86_400))), ..Rollout::default() };
+    let failed = Place::Waiting { not_before: None, busy: None, underway: false, failed_before: true };
+    let failed = Standing { rolled_at: Some(at(NOW - 30)), ..one("b", failed) };
+    assert_eq!(go(&rollout, &[one("a", waits()), failed]), ["b"]);
+}
+
+#[test]
 fn intervals_windows_and_places_bound_the_turns_and_a_value_that_ends_knows_neither() {
     let waiting = [Standing { rolled_at: Some(at(NOW - 100)), ..one("a", waits()) }];
     let pause = Rollout { min_interval: Some(Timeout(Duration::from_secs(300))), ..Rollout::default() };
@@ -134,6 +155,13 @@ fn intervals_windows_and_places_bound_the_turns_and_a_value_that_ends_knows_neit
     }
     let none_left = turns(&Rollout::default(), &waiting, Bounds { places: 0, ..bounds() }, at(NOW)).expect("turns");
     assert!(none_left.go.is_empty() && none_left.waits.contains_key(&0));
+}
+
+#[test]
+fn one_that_was_ill_and_those_that_had_their_turn_do_not_wait_for_each_other() {
+    let had = Standing { rolled_at: Some(at(NOW - 30)), ..one("a", waits()) };
+    let ill = Standing { ill_before: true, ..one("b", waits()) };
+    assert_eq!(go(&Rollout::default(), &[had, ill]), ["b"]);
 }
 
 #[test]
@@ -190,6 +218,8 @@ fn standings() -> impl Strategy<Value = Vec<Standing<'static>>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
     #[test]
     fn turns_keep_their_bounds_and_say_why_everybody_else_waits(all in standings(), most in 1..5_i32) {
         let rollout = Rollout { max_concurrent: Some(most), ..Rollout::default() };

@@ -24,11 +24,14 @@ use tokio::time::Instant;
 use self::stages::{align, doubt, is_untouched, names_workloads};
 use super::Context;
 use crate::{
-    api::{BotSecret, BotSecretStatus, CreationPolicy, DynamicRef, StoreRef, issued_annotation},
+    api::{
+        BotSecret, BotSecretStatus, CreationPolicy, DynamicRef, LeaseStatus, RotationPhase, StoreRef, issued_annotation,
+    },
     fetch::ResolvedStore,
     leases::{FINALIZER, Facts, Fingerprint, Held, Holdings, Keys, Record, Stage, Step, decide, renewal},
     plan::Memory,
     report::{Notice, Reason},
+    rollout::enter,
     secret::SecretText,
     stores::{Payload, RemoteSecret},
     watch::Observed,
@@ -358,6 +361,14 @@ pub(super) fn report(context: &Context, object: &BotSecret, memory: &Memory, nex
     }
     let keys = Keys::of(&context.digest_key);
     next.leases = holdings.held.iter().map(|held| held.record.to_status(&keys, uid_of(object))).collect();
+    let retiring = |leases: &[LeaseStatus]| leases.iter().any(|lease| lease.state == Stage::Retiring.name());
+    let had = object.status.as_ref().is_some_and(|status| retiring(&status.leases));
+    if let Some(rotation) = next.rotation.as_mut().filter(|one| one.phase == RotationPhase::Verified)
+        && had
+        && !retiring(&next.leases)
+    {
+        enter(rotation, RotationPhase::OldRetired, context.now());
+    }
     let refusal = holdings.held.iter().find_map(|held| held.refusal.clone());
     let before = next.conditions.iter().find(|condition| condition.type_ == CONDITION).cloned();
     next.conditions.retain(|condition| condition.type_ != CONDITION);

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::{super::Context, super::syncing, names_workloads};
 use crate::{
-    api::{BotSecret, Revision, WorkloadChoice},
+    api::{BotSecret, Revision, RotationPhase, WorkloadChoice},
     deadline::within,
     leases::{Holdings, Judge, Record, Rollouts, Stage, may_hold},
+    report::Reason,
     rollout::{PodFacts, PodView},
     watch::Observed,
 };
@@ -36,6 +37,12 @@ pub(super) async fn released(context: &Context, observed: &Observed, holdings: &
         return free;
     }
     let object = &observed.bot_secret;
+    if is_unproven(object) {
+        // The old one may be needed still; what ends by its own clock is over.
+        let (wait, looks) = wait(holdings.looks, false, None);
+        (holdings.look, holdings.looks) = (Some(Instant::now() + wait), looks);
+        return free;
+    }
     let rollouts = rollouts(object);
     let by_pods: Vec<&Record> =
         retiring.iter().filter(|record| Judge::of(record, rollouts) == Judge::Pods).copied().collect();
@@ -58,6 +65,22 @@ pub(super) async fn released(context: &Context, observed: &Observed, holdings: &
         holdings.rollout = since.elapsed();
     }
     free
+}
+
+/// Whether workloads have the newest values and have not stayed well on them
+/// yet, or failed on them.
+fn is_unproven(object: &BotSecret) -> bool {
+    let rotation = object.status.as_ref().and_then(|status| status.rotation.as_ref());
+    rotation.is_some_and(|rotation| match rotation.phase {
+        RotationPhase::Rolling => !waits_for_a_person(object),
+        phase => phase == RotationPhase::Halted,
+    })
+}
+
+/// Whether nothing but somebody's act can end the rollout.
+fn waits_for_a_person(object: &BotSecret) -> bool {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|one| one.type_ == "RolledOut" && one.reason == Reason::WaitingForWorkload.name())
 }
 
 fn rollouts(object: &BotSecret) -> Rollouts {

@@ -44,18 +44,17 @@ pub(super) async fn roll(
     if !by_use && is_over(object, state) {
         // Workloads that were named are not watched: finding them costs
         // requests, which an idle BotSecret must not make.
-        return Standings::kept(object, state).report(None);
+        let_go(context, object);
+        return RolloutReport::NotLooked;
     }
-    if object.spec.workload_choice() == WorkloadChoice::Selector
-        && object.status.as_ref().and_then(|status| status.rollout.as_ref()).is_some_and(|is| !is.workloads.is_empty())
-        && !look_is_due(memory)
-    {
-        return Standings::kept(object, state).report(None);
+    if object.spec.workload_choice() == WorkloadChoice::Selector && is_of(object, state) && !look_is_due(memory) {
+        return RolloutReport::NotLooked;
     }
     let concerned = match concerned(context, observed, state).await {
         Ok(Some(concerned)) => concerned,
         Ok(None) => {
             memory.next_look = None;
+            let_go(context, object);
             return RolloutReport::Off;
         }
         Err(problem) => {
@@ -70,14 +69,20 @@ pub(super) async fn roll(
     let rollout = object.spec.rollout.as_ref().unwrap_or(&nothing);
     let eye = Eye { context, object, rollout, state, shared: &observed.shared, now: context.now() };
     let (mut scene, kept, problem) = see_all(eye, &concerned, memory).await;
+    let unseen = problem.is_some();
     let (turns, problem) = take_turns(eye, &mut scene, is_urgent(object), problem, memory).await;
     if search_is_due(memory) && scene.iter().any(|seen| seen.report.state == WorkloadState::Missing) {
         memory.next_search = Some(tokio::time::Instant::now() + LOOK_IDLE);
     }
-    let standings = Standings::after(eye, &scene, kept, &turns);
-    schedule(eye, &standings.workloads, problem.as_ref(), turns.again, memory);
+    let standings = Standings::after(eye, &scene, kept, unseen, &turns);
+    schedule(eye, &standings, problem.as_ref(), turns.again, memory);
     context.places.hold(key_of(object), standings.underway);
     standings.report(problem)
+}
+
+/// Nothing rolls for this BotSecret that counts against the operator's limits.
+pub(super) fn let_go(context: &Context, object: &BotSecret) {
+    context.places.hold(key_of(object), 0);
 }
 
 /// What the status will say, sorted.
@@ -86,6 +91,8 @@ struct Standings {
     workloads: Vec<WorkloadReport>,
     rotation: Option<RotationStatus>,
     underway: usize,
+    /// Whether one that waits has an earlier rollout under way.
+    held_up: bool,
 }
 
 impl Standings {
@@ -94,16 +101,18 @@ impl Standings {
         let status = object.status.as_ref();
         let rollout = status.and_then(|status| status.rollout.as_ref());
         Self {
-            revision: state.revision.to_string(),
+            // Not of the new revision: nobody has looked for that yet.
+            revision: rollout.map_or_else(|| state.revision.to_string(), |rollout| rollout.revision.clone()),
             workloads: rollout.into_iter().flat_map(|rollout| &rollout.workloads).map(kept_report).collect(),
             rotation: status.and_then(|status| status.rotation.clone()),
             underway: 0,
+            held_up: false,
         }
     }
 
-    fn after(eye: Eye<'_>, scene: &[Seen<'_>], kept: Vec<WorkloadReport>, turns: &Turns) -> Self {
+    fn after(eye: Eye<'_>, scene: &[Seen<'_>], kept: Vec<WorkloadReport>, unseen: bool, turns: &Turns) -> Self {
         let places: Vec<_> = scene.iter().map(|seen| eye.place(seen)).collect();
-        let underway = places.iter().filter(|place| **place == Place::Underway).count();
+        let underway = places.iter().filter(|place| is_running(place)).count();
         let standings: Vec<_> = scene.iter().zip(&places).map(|(seen, place)| standing(seen, place.clone())).collect();
         let left = scene.iter().any(|seen| {
             !matches!(seen.report.state, WorkloadState::RolledOut | WorkloadState::Missing | WorkloadState::Waiting)
@@ -124,11 +133,14 @@ impl Standings {
                 .and_then(|status| status.target.as_ref())
                 .is_some_and(|target| target.name == eye.object.target_name() && target.revision != revision),
             standings: &standings,
-            left: left || !kept.is_empty(),
+            left: left || unseen,
             why: why.as_deref(),
             next_round: turns.next_round,
         };
-        let rotation = next_rotation(status.and_then(|status| status.rotation.as_ref()), &course, eye.now);
+        let before = status.and_then(|status| status.rotation.as_ref());
+        // While one cannot be looked at, nothing is said of the whole.
+        let unclear = before.filter(|before| before.revision == revision && unseen);
+        let rotation = unclear.cloned().or_else(|| next_rotation(before, &course, eye.now));
         let mut workloads = kept;
         for (index, seen) in scene.iter().enumerate() {
             let mut report = seen.report.clone();
@@ -139,7 +151,8 @@ impl Standings {
         }
         workloads
             .sort_by(|one, other| (&one.status.kind, &one.status.name).cmp(&(&other.status.kind, &other.status.name)));
-        Self { revision, workloads, rotation, underway }
+        let held_up = places.iter().any(|place| matches!(place, Place::Waiting { underway: true, .. }));
+        Self { revision, workloads, rotation, underway, held_up }
     }
 
     fn report(self, problem: Option<Problem>) -> RolloutReport {
@@ -164,11 +177,14 @@ async fn see_all<'a>(
             Ok(Some(seen)) => scene.push(seen),
             Ok(None) => {}
             Err(error) => {
-                kept.extend(recorded(eye.object, one).map(kept_report));
+                // Of whatever revision: when it was rolled, and whether it failed.
+                kept.extend(eye.earlier(one).map(kept_report));
                 problem = Some(problem_of(&error));
             }
         }
     }
+    // One order in all messages, whatever the watch brought first.
+    scene.sort_by(|one: &Seen<'_>, other| one.name().cmp(&other.name()));
     (scene, kept, problem)
 }
 
@@ -187,7 +203,7 @@ async fn take_turns<'a>(
     // Each time round one is looked at, refused or rolled.
     for _ in 0..=2 * scene.len() {
         let standings: Vec<_> = scene.iter().map(|seen| standing(seen, eye.place(seen))).collect();
-        let running = standings.iter().filter(|one| one.place == Place::Underway).count();
+        let running = standings.iter().filter(|one| is_running(&one.place)).count();
         let bounds = Bounds { started: if next_round { eye.now } else { started }, places: usize::MAX, urgent };
         let mut turns = match turns(eye.rollout, &standings, bounds, eye.now) {
             Ok(turns) => turns,
@@ -253,6 +269,11 @@ async fn step<'a>(eye: Eye<'a>, seen: &mut Seen<'a>, memory: &mut Memory) -> Res
     Ok(true)
 }
 
+/// Whether a rollout that we began is under way.
+fn is_running(place: &Place) -> bool {
+    matches!(place, Place::Underway | Place::Waiting { underway: true, .. })
+}
+
 fn standing<'a>(seen: &'a Seen<'_>, place: Place) -> Standing<'a> {
     let status = &seen.report.status;
     Standing {
@@ -281,6 +302,12 @@ pub(super) fn underway(object: &BotSecret) -> (Key, usize) {
     (key_of(object), rollout.map_or(0, |rollout| rollout.workloads.iter().filter(rolling).count()))
 }
 
+/// Whether the status speaks of workloads for this revision.
+fn is_of(object: &BotSecret, state: &State) -> bool {
+    let rollout = object.status.as_ref().and_then(|status| status.rollout.as_ref());
+    rollout.is_some_and(|rollout| !rollout.workloads.is_empty() && rollout.revision == state.revision.to_string())
+}
+
 /// Whether the status says that this revision is rolled out, for this spec, and
 /// that nothing it names is missing or watched.
 fn is_over(object: &BotSecret, state: &State) -> bool {
@@ -297,17 +324,6 @@ fn forget_the_gone(observed: &Observed, memory: &mut Memory) {
     let known: HashSet<&str> = observed.workloads.iter().map(|facts| facts.uid.as_str()).collect();
     memory.found_current.retain(|uid, _| known.contains(uid.as_str()));
     memory.looked_at.retain(|uid, _| known.contains(uid.as_str()));
-}
-
-/// What the status says of this workload for this revision.
-fn recorded<'a>(object: &'a BotSecret, one: &Concerned<'_>) -> Option<&'a WorkloadStatus> {
-    let rollout = object.status.as_ref()?.rollout.as_ref()?;
-    rollout.workloads.iter().find(|workload| {
-        workload.kind == one.id.kind.name()
-            && workload.name == one.id.name
-            && workload.revision == one.requirement.revision.to_string()
-            && one.facts.is_none_or(|facts| facts.uid == workload.uid)
-    })
 }
 
 fn problem_of(error: &RollOutError) -> Problem {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::seen::{Eye, is_watched, signed};
+use super::{
+    Standings,
+    seen::{Eye, is_watched, signed},
+};
 use crate::{
     plan::{Memory, Retry},
     report::{Problem, WorkloadReport},
@@ -14,6 +17,8 @@ use crate::{
 
 /// How long to wait between looks at pods that are on their way out.
 const LOOK_FIRST: Duration = Duration::from_secs(1);
+/// Times in a status are kept to the second: no sooner than this.
+const SOONEST: Duration = Duration::from_millis(200);
 pub(super) const LOOK_LONGEST: Duration = Duration::from_secs(15);
 /// How often to look where nothing but a person's act changes anything. What
 /// matters arrives by watch before.
@@ -22,15 +27,17 @@ pub(super) const LOOK_IDLE: Duration = Duration::from_secs(300);
 /// Sets when to look again.
 pub(super) fn schedule(
     eye: Eye<'_>,
-    workloads: &[WorkloadReport],
+    standings: &Standings,
     problem: Option<&Problem>,
     turns_change: Option<Timestamp>,
     memory: &mut Memory,
 ) {
+    let workloads = &standings.workloads;
     let now = Instant::now();
     let any = |state| workloads.iter().any(|workload| workload.state == state);
     let waiting = [
         WorkloadState::Waiting,
+        WorkloadState::Rolling,
         WorkloadState::Failed,
         WorkloadState::Paused,
         WorkloadState::OnDelete,
@@ -38,11 +45,17 @@ pub(super) fn schedule(
         WorkloadState::Reverted,
         WorkloadState::Missing,
     ];
-    // While a rollout before is not over, one that waits for it is moving.
-    let held_up =
-        |workload: &WorkloadReport| workload.state == WorkloadState::Waiting && workload.status.rolled_at.is_some();
-    let moving = any(WorkloadState::Rolling) || workloads.iter().any(held_up);
-    let watched = || workloads.iter().filter(|workload| is_watched(&workload.status));
+    // The end of a watch, of a pause, the opening of a window.
+    let watch_ends = |workload: &WorkloadReport| {
+        let since = workload.status.since.as_ref().filter(|_| is_watched(&workload.status))?.0;
+        let kind = crate::api::WorkloadKind::from_name(&workload.status.kind)?;
+        since.checked_add(signed(eye.rollout.watched_for(kind, &workload.status.name))).ok()
+    };
+    let (over, ends): (Vec<_>, Vec<_>) = workloads.iter().filter_map(watch_ends).partition(|at| *at <= eye.now);
+    // One with a message was ill before, and is so still.
+    let rolls =
+        |workload: &WorkloadReport| workload.state == WorkloadState::Rolling && workload.status.message.is_empty();
+    let moving = standings.held_up || !over.is_empty() || workloads.iter().any(rolls);
     if problem.is_some() || moving {
         if workloads.iter().any(|workload| workload.patched) {
             memory.looks = 0;
@@ -68,16 +81,9 @@ pub(super) fn schedule(
         memory.looks = 0;
         memory.next_look = None;
     }
-    // The end of a watch, of a pause, the opening of a window.
-    let ends = watched().filter_map(|workload| {
-        let since = workload.status.since.as_ref()?.0;
-        let kind = crate::api::WorkloadKind::from_name(&workload.status.kind)?;
-        since.checked_add(signed(eye.rollout.watched_for(kind, &workload.status.name))).ok()
-    });
-    let soonest = ends.chain(turns_change).min().map(|at| {
+    let soonest = ends.into_iter().chain(turns_change).min().map(|at| {
         let left = Duration::try_from(at.duration_since(eye.now)).unwrap_or_default();
-        // One that is not well by then is looked at until it is, or has failed.
-        now + if left.is_zero() { LOOK_FIRST } else { left }
+        now + left.max(SOONEST)
     });
     memory.next_look = memory.next_look.into_iter().chain(soonest).min();
 }

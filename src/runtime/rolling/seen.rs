@@ -15,6 +15,7 @@ use crate::{
     rollout::{
         Health, Looked, Patience, Place, RollOutError, Step, Task, WorkloadState, handed, health, look, was_ill,
     },
+    watch::WorkloadFacts,
 };
 
 /// For how long a workload of several BotSecrets waits whether another of them
@@ -29,6 +30,12 @@ pub(super) struct Seen<'a> {
     pub(super) looked: Option<Looked>,
     /// Why the API server refused to let it roll.
     pub(super) refused: Option<String>,
+}
+
+impl Seen<'_> {
+    pub(super) fn name(&self) -> (&'static str, &str) {
+        (self.one.id.kind.name(), &self.one.id.name)
+    }
 }
 
 /// What all workloads of one pass are seen with.
@@ -106,7 +113,7 @@ impl<'a> Eye<'a> {
     }
 
     /// What the status says of it, for whatever revision.
-    fn earlier(self, one: &Concerned<'_>) -> Option<&'a WorkloadStatus> {
+    pub(super) fn earlier(self, one: &Concerned<'_>) -> Option<&'a WorkloadStatus> {
         let rollout = self.object.status.as_ref()?.rollout.as_ref()?;
         rollout.workloads.iter().find(|workload| {
             workload.kind == one.id.kind.name()
@@ -130,7 +137,7 @@ impl<'a> Eye<'a> {
                     observed == self.object.metadata.generation && !search_is_due(memory)
                 }
                 WorkloadState::Waiting => {
-                    memory.looked_at.contains_key(&recorded.uid) && (recorded.rolled_at.is_none() || !due)
+                    memory.looked_at.contains_key(&recorded.uid) && (!self.in_time(recorded.rolled_at.as_ref()) || !due)
                 }
                 _ => !due,
             };
@@ -142,7 +149,7 @@ impl<'a> Eye<'a> {
             // not over; and once by each process, since the patch of another may
             // not be on record.
             WorkloadState::Waiting => {
-                let at_rest = recorded.rolled_at.is_none() || facts.progress.settled;
+                let at_rest = facts.progress.settled || !self.in_time(recorded.rolled_at.as_ref());
                 !facts.deleting && memory.looked_at.contains_key(&facts.uid) && (at_rest || !due)
             }
             _ if facts.deleting || due => false,
@@ -165,10 +172,18 @@ impl<'a> Eye<'a> {
         earlier: Option<&WorkloadStatus>,
     ) -> WorkloadReport {
         let was = recorded.and_then(|recorded| WorkloadState::from_name(&recorded.state));
-        let found = match looked.step {
+        let mut found = match looked.step {
             Step::Patch(_) => WorkloadState::Waiting,
             Step::Report(state) => state,
         };
+        let is_concerned = recorded.is_some() || looked.to_record;
+        let ill = recorded.is_some_and(|recorded| recorded.unhealthy_before);
+        let up = looked.workload.progress.settled && looked.new_pods(task).all(|pod| pod.health.ready);
+        if found == WorkloadState::RolledOut && was != Some(found) && is_concerned && !up && !ill {
+            // It is watched from when its new pods are up, not from when the old
+            // ones are gone.
+            found = WorkloadState::Rolling;
+        }
         let mut status = WorkloadStatus {
             kind: task.id.kind.name().to_owned(),
             name: task.id.name.clone(),
@@ -188,13 +203,10 @@ impl<'a> Eye<'a> {
             }),
             message: String::new(),
         };
-        let marker = looked.workload.markers.get(&marker_annotation(task.secret));
-        let is_handed = marker.is_some_and(|marker| task.requirement.met_by(marker));
-        if found == WorkloadState::Rolling
-            && is_handed
-            && !matches!(was, Some(WorkloadState::Rolling | WorkloadState::Failed))
-        {
-            // The report of the patch was lost.
+        let begins = matches!(found, WorkloadState::Rolling | WorkloadState::RolledOut)
+            && !matches!(was, Some(WorkloadState::Rolling | WorkloadState::RolledOut | WorkloadState::Failed));
+        if begins && is_concerned {
+            // The report of the patch was lost, or its pods go for another reason.
             status.rolled_at = Some(Time(self.now));
         }
         let report = |state: WorkloadState, mut status: WorkloadStatus| {
@@ -208,11 +220,12 @@ impl<'a> Eye<'a> {
                     return recorded.map_or_else(|| report(found, status), kept_report);
                 }
                 let new_ill = looked.pods.iter().any(|pod| pod.health.crash_looping && pod.health.restarts > 1);
-                if status.rolled_at.is_some() && new_ill && earlier.is_some_and(is_underway) {
+                let recent = self.in_time(status.rolled_at.as_ref());
+                if recent && new_ill && earlier.is_some_and(is_underway) {
                     status.failed_before = true;
                 }
                 let older = looked.pods.iter().filter(|pod| !pod.terminating);
-                let ours = status.failed_before || status.rolled_at.is_some() && !looked.workload.progress.settled;
+                let ours = status.failed_before || recent && !looked.workload.progress.settled;
                 status.unhealthy_before = !ours && was_ill(&looked.workload, older);
                 report(found, status)
             }
@@ -234,7 +247,7 @@ impl<'a> Eye<'a> {
         mut status: WorkloadStatus,
     ) -> (WorkloadState, WorkloadStatus) {
         let done = found == WorkloadState::RolledOut;
-        if done && looked.new_pods(task).next().is_none() {
+        if done && looked.workload.progress.settled && looked.new_pods(task).next().is_none() {
             // Scaled to zero: there is nothing to watch.
             status.since = None;
             status.verified = true;
@@ -297,12 +310,12 @@ impl<'a> Eye<'a> {
     fn waiting(self, seen: &Seen<'_>) -> Place {
         let status = &seen.report.status;
         let facts = seen.looked.as_ref().map(|looked| &looked.workload).or(seen.one.facts);
-        let moving = facts.filter(|facts| !facts.progress.settled && !facts.progress.failed);
-        let deadline = signed(self.rollout.deadline());
-        let in_time =
-            |from: Option<&Time>| from.is_some_and(|from| from.0.checked_add(deadline).is_ok_and(|end| self.now < end));
-        let underway = moving.is_some() && in_time(status.rolled_at.as_ref()) && !status.failed_before;
-        let other = moving.filter(|_| in_time(status.since.as_ref())).and_then(|facts| {
+        // One that is paused, or whose pods somebody else deletes, may take for ever.
+        let by_itself = |facts: &&WorkloadFacts| handed(facts) == WorkloadState::Rolling;
+        let moving = facts.filter(by_itself).filter(|facts| !facts.progress.settled && !facts.progress.failed);
+        let underway = moving.is_some() && self.in_time(status.rolled_at.as_ref()) && !status.failed_before;
+        let is_open = self.in_time(status.since.as_ref()) && !status.failed_before;
+        let other = moving.filter(|_| is_open).and_then(|facts| {
             let ours = marker_annotation(self.object.target_name());
             facts.markers.keys().find(|name| **name != ours).and_then(|name| name.split('/').nth(1))
         });
@@ -316,6 +329,12 @@ impl<'a> Eye<'a> {
         let shared = facts.is_some_and(|facts| self.shared.contains(&facts.uid));
         let not_before = seen.one.requirement.written_at.checked_add(TOGETHER).ok().filter(|_| shared);
         Place::Waiting { not_before, busy, underway, failed_before: status.failed_before }
+    }
+
+    /// Whether what began then may still be on its way.
+    fn in_time(self, began: Option<&Time>) -> bool {
+        let deadline = signed(self.rollout.deadline());
+        began.is_some_and(|began| began.0.checked_add(deadline).is_ok_and(|end| self.now < end))
     }
 
     /// Makes it roll, if it is as it was seen.

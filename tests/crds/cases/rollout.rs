@@ -78,7 +78,7 @@ fn strategy() -> Vec<Case> {
         rollout(
             "a whole strategy",
             json!({"maxConcurrent": 3, "canary": {"kind": "Deployment", "name": "a", "healthyFor": "2m"}, "healthyFor": "30s",
-                "progressDeadline": "15m", "minInterval": "1h", "onFailure": "RollBack",
+                "progressDeadline": "15m", "minInterval": "1h",
                 "window": [{"schedule": "0 2 * * 1-5", "timeZone": "Europe/Berlin", "duration": "4h", "kind": "Allow"}]}),
             Accepted,
         ),
@@ -91,7 +91,6 @@ fn strategy() -> Vec<Case> {
             Rule("write a duration from 10s to 168h"),
         ),
         rollout("a pause without a unit", json!({"minInterval": "10"}), Rule("write a duration of at most 8760h")),
-        rollout("another way to fail", json!({"onFailure": "Ignore"}), Schema("Unsupported value")),
         rollout("after another", order("b"), Accepted),
         rollout("after itself", order("a"), Rule("cannot roll after itself")),
         rollout(

@@ -113,7 +113,8 @@ impl Controllers {
             held: data_of(&secret),
         });
         self.lives.insert(name.to_owned(), Life { started: true, ..life });
-        store.ask(Verb::MergePatch, "pods", (namespace, name, "status"), &json!({ "status": { "phase": "Running" } }));
+        let status = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] });
+        store.ask(Verb::MergePatch, "pods", (namespace, name, "status"), &json!({ "status": status }));
         None
     }
 
