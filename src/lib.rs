@@ -10,6 +10,7 @@ pub mod deadline;
 pub mod fetch;
 pub mod leases;
 pub mod plan;
+pub mod redact;
 pub mod report;
 pub mod rollout;
 pub mod runtime;
