@@ -11,6 +11,7 @@ mod referred;
 mod rolling;
 mod server;
 mod syncing;
+mod telling;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
