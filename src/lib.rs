@@ -5,6 +5,7 @@
 pub mod api;
 pub mod apply;
 pub mod build;
+pub mod candidate;
 pub mod cli;
 pub mod deadline;
 pub mod fetch;
