@@ -12,6 +12,7 @@ mod rolling;
 mod server;
 mod syncing;
 mod telling;
+mod trying;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -9,13 +9,14 @@ use super::{
     Context, leasing, rolling,
     syncing::{self, Synced},
     telling::report,
+    trying,
 };
 use crate::{
     api::{BotSecret, CreationPolicy, State},
     apply::{Applied, Effect},
     leases::{Part, Stage},
-    plan::{Due, Memory, Renewal, Retry, due, is_synced, refresh_requested, retry_delay},
-    report::{Outcome, Problem, Reason, RolloutReport, SyncReport},
+    plan::{Due, Memory, Renewal, Retry, due, is_synced, is_tried, refresh_requested, retry_delay},
+    report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport},
     watch::{Observed, SecretFacts},
 };
 
@@ -96,6 +97,7 @@ pub(super) async fn after_fault(context: &Context, object: &BotSecret) -> Done {
     let problem = Problem::new(Reason::InternalError, Retry::Slow, message);
     let outcome = Outcome {
         sync: SyncReport::Failed { problem, stale: true },
+        candidate: CandidateReport::NotLooked,
         rollout: RolloutReport::NotLooked,
         handled_refresh: None,
         rotated: false,
@@ -121,6 +123,7 @@ async fn sync(
 ) -> Outcome {
     let mut outcome = Outcome {
         sync: SyncReport::NotDue,
+        candidate: CandidateReport::NotLooked,
         rollout: RolloutReport::NotLooked,
         handled_refresh: None,
         rotated: false,
@@ -170,6 +173,8 @@ async fn sync(
         Ok(Synced::Applied(applied)) => {
             succeeded(context, observed, memory);
             note_written(context, &object, &applied, memory);
+            let fingerprint = context.digest_key.fingerprint(&applied.state.rolling_digests());
+            outcome.candidate = CandidateReport::Over { fingerprint };
             outcome.rotated |= applied.rotated;
             outcome.repaired |= applied.repaired;
             outcome.sync =
@@ -185,6 +190,11 @@ async fn sync(
             outcome.sync = SyncReport::Deleted(problem);
             outcome.handled_refresh = asked;
         }
+        Ok(Synced::Tried(candidate)) => {
+            outcome.sync = tried(observed, memory, &candidate);
+            outcome.candidate = candidate;
+            outcome.handled_refresh = asked;
+        }
         Ok(Synced::GivenUp) => {}
         Err(problem) => {
             let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
@@ -197,6 +207,26 @@ async fn sync(
         }
     }
     outcome
+}
+
+/// Notes where the trial of a new value stands.
+fn tried(observed: &Observed, memory: &mut Memory, candidate: &CandidateReport) -> SyncReport {
+    let object = &observed.bot_secret;
+    match candidate {
+        CandidateReport::Pending { message, .. } => {
+            trying::note_look(object, memory);
+            SyncReport::Trying { message: message.clone() }
+        }
+        CandidateReport::Rejected { message, .. } => {
+            memory.candidate.looks = 0;
+            let problem = trying::rejection(observed, message);
+            let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
+            let stale = failed(observed, memory, &problem);
+            log_failure(object, &problem, memory.failures, news);
+            SyncReport::Failed { problem, stale }
+        }
+        CandidateReport::NotLooked | CandidateReport::Over { .. } => SyncReport::NotDue,
+    }
 }
 
 /// Counts and logs what was written.
@@ -256,7 +286,8 @@ fn succeeded(context: &Context, observed: &Observed, memory: &mut Memory) {
     context.metrics.last_success.set(since_epoch(context.now()).as_secs_f64());
     let period = object.spec.interval().period();
     let tick = period.map(|period| context.clock.next_tick(now, period, &identity(observed)));
-    memory.next_read = tick.into_iter().chain(memory.renewal.map(|renewal| renewal.due)).min();
+    let renewal = memory.renewal.map(|renewal| renewal.due);
+    memory.next_read = tick.into_iter().chain(renewal).chain(trying::clean_again(memory)).min();
 }
 
 /// Notes a failure. Answers whether Ready must be False by now.
@@ -274,7 +305,7 @@ fn failed(observed: &Observed, memory: &mut Memory, problem: &Problem) -> bool {
     memory.read_generation = object.metadata.generation;
     let too_old = stale_from(object, memory).is_some_and(|from| from <= now);
     let lasting = problem.retry != Retry::Soon || memory.failures > RACES;
-    lasting && (too_old || !is_synced(object))
+    lasting && (too_old || !is_synced(object) && !is_tried(object))
 }
 
 /// From when on the data that a failing object has is too old to be Ready.
