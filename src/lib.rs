@@ -5,11 +5,13 @@
 pub mod api;
 pub mod apply;
 pub mod build;
+pub mod candidate;
 pub mod cli;
 pub mod deadline;
 pub mod fetch;
 pub mod leases;
 pub mod plan;
+pub mod redact;
 pub mod report;
 pub mod rollout;
 pub mod runtime;

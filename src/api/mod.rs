@@ -19,8 +19,9 @@ pub use bot_secret::{
 };
 pub use duration::{Interval, Timeout};
 pub use names::{
-    ANNOTATION_REFRESH, ANNOTATION_STATE, LABEL_MERGED, LABEL_OWNER, STATE_PREFIX, delivery_annotation, field_manager,
-    issued_annotation, marker_annotation, owner_label, state_annotation,
+    ANNOTATION_ATTEMPT, ANNOTATION_CANDIDATE, ANNOTATION_CRON_JOB, ANNOTATION_REFRESH, ANNOTATION_STATE,
+    LABEL_CANDIDATE, LABEL_MERGED, LABEL_OWNER, STATE_PREFIX, candidate_attempt, candidate_job, candidate_secret,
+    delivery_annotation, field_manager, issued_annotation, marker_annotation, owner_label, state_annotation,
 };
 pub use state::{KeyChange, Renewal, Revision, State, rolling_digests};
 pub use status::{

@@ -11,6 +11,16 @@ pub const ANNOTATION_STATE: &str = "botsecret.dev/state";
 /// On a BotSecret: any new value forces a refresh.
 pub const ANNOTATION_REFRESH: &str = "botsecret.dev/refresh";
 
+/// On a candidate Secret and on the Job that tries it: the BotSecret whose they
+/// are. Not the owner's label: the watch must not take one for the target.
+pub const LABEL_CANDIDATE: &str = "botsecret.dev/candidate";
+/// On both: keyed fingerprint of the data that is tried.
+pub const ANNOTATION_CANDIDATE: &str = "botsecret.dev/candidate-fingerprint";
+/// On the Job: the CronJob that it was made from.
+pub const ANNOTATION_CRON_JOB: &str = "botsecret.dev/candidate-cronjob";
+/// On the Job: for which generation and which forced refresh it was made.
+pub const ANNOTATION_ATTEMPT: &str = "botsecret.dev/candidate-attempt";
+
 /// Annotation in a workload's pod template that carries the revision of
 /// `secret`. Changing it is what makes the workload's controller roll.
 #[must_use]
@@ -54,6 +64,25 @@ pub fn issued_annotation(bot_secret: &str, merges: bool) -> String {
     if merges { format!("issued.botsecret.dev/{}", bounded(bot_secret, 63)) } else { "botsecret.dev/issued".to_owned() }
 }
 
+/// Name of the Secret in which new data is tried before `target` is written.
+#[must_use]
+pub fn candidate_secret(target: &str) -> String {
+    format!("{target}-candidate")
+}
+
+/// Name of the Job that tries the data of this fingerprint.
+#[must_use]
+pub fn candidate_job(target: &str, fingerprint: &str) -> String {
+    // It names pods, too, whose host names take no dots.
+    format!("{}-verify-{}", bounded(target, 45).replace('.', "-"), short_hash(fingerprint))
+}
+
+/// Names the generation and the forced refresh for which something is tried.
+#[must_use]
+pub fn candidate_attempt(generation: Option<i64>, refresh: Option<&str>) -> String {
+    format!("{}-{}", generation.unwrap_or(0), short_hash(refresh.unwrap_or_default()))
+}
+
 /// Start of the names that [`state_annotation`] makes.
 pub const STATE_PREFIX: &str = "state.botsecret.dev/";
 
@@ -83,7 +112,7 @@ mod name_hash {
 
 #[cfg(test)]
 mod tests {
-    use super::{delivery_annotation, field_manager, marker_annotation};
+    use super::{candidate_attempt, candidate_job, delivery_annotation, field_manager, marker_annotation};
 
     #[test]
     fn names_of_any_length_fit_what_the_api_server_takes_and_stay_distinct() {
@@ -97,5 +126,18 @@ mod tests {
         assert_ne!(marker_annotation(&one), marker_annotation(&two));
         assert_ne!(field_manager(&one), field_manager(&two));
         assert_eq!(marker_annotation("price-bot"), "rollout.botsecret.dev/price-bot");
+    }
+
+    #[test]
+    fn a_candidates_job_is_named_after_target_and_data_and_fits_a_label() {
+        let long = format!("{}.example", "a".repeat(240));
+        for target in ["price-bot", "price.bot", &long] {
+            let (one, two) = (candidate_job(target, "one"), candidate_job(target, "two"));
+            assert!(one.len() <= 63 && !one.contains('.'), "{one}");
+            assert_ne!(one, two);
+            assert_eq!(one, candidate_job(target, "one"));
+        }
+        assert_ne!(candidate_attempt(Some(1), None), candidate_attempt(Some(2), None));
+        assert_ne!(candidate_attempt(Some(1), None), candidate_attempt(Some(1), Some("again")));
     }
 }

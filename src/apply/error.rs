@@ -1,11 +1,6 @@
 //! Why a Secret could not be written.
 
-use std::collections::HashSet;
-
-use base64::{Engine, engine::general_purpose::STANDARD};
-use zeroize::Zeroizing;
-
-use crate::secret::SecretData;
+use crate::{redact::quotes, secret::SecretData};
 
 /// Kinds of failure, as far as they are treated differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +41,7 @@ impl ApplyError {
     }
 
     /// Sorts an answer of the API server to a write of this data.
-    pub(super) fn from_api(error: &kube::Error, secret: &str, data: &SecretData) -> Self {
+    pub(crate) fn from_api(error: &kube::Error, secret: &str, data: &SecretData) -> Self {
         let kube::Error::Api(status) = error else {
             return Self::new(
                 ApplyProblem::Unavailable,
@@ -81,10 +76,6 @@ impl ApplyError {
     }
 }
 
-/// So many bytes of a value in a row are no chance.
-const TELLING: usize = 8;
-/// Values shorter than this are no secrets, and are found in any text.
-const SHORTEST: usize = 4;
 const REDACTED: &str = "<secret contents redacted>";
 
 /// What the API server said, as far as it can be repeated. It does not print a
@@ -92,14 +83,7 @@ const REDACTED: &str = "<secret contents redacted>";
 /// some; and an admission policy or webhook may say anything.
 fn quotable<'a>(said: &'a str, data: &SecretData) -> &'a str {
     let said = said.find(REDACTED).map_or(said, |at| said.get(..at + REDACTED.len()).unwrap_or_default());
-    let windows: HashSet<&[u8]> = said.as_bytes().windows(TELLING).collect();
-    let quotes = |text: &[u8]| match text.len() {
-        0..SHORTEST => false,
-        SHORTEST..TELLING => said.as_bytes().windows(text.len()).any(|window| window == text),
-        _ => text.windows(TELLING).any(|window| windows.contains(window)),
-    };
-    let encoded = |value: &[u8]| Zeroizing::new(STANDARD.encode(value));
-    if data.values().any(|value| quotes(value.expose()) || quotes(encoded(value.expose()).as_bytes())) {
+    if quotes(said, data) {
         return "(its explanation is withheld, since it seems to quote a value)";
     }
     said

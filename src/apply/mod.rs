@@ -17,5 +17,5 @@ mod write;
 pub use decide::{Known, next_state};
 pub use desired::Desired;
 pub use error::{ApplyError, ApplyProblem};
-pub use recorded::rolling_digest;
-pub use write::{Applied, Before, Effect, apply, delete, may_be_written};
+pub use recorded::{is_as_recorded, rolling_digest};
+pub use write::{Applied, Before, Effect, apply, delete, differs, may_be_written};

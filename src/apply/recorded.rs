@@ -21,7 +21,8 @@ pub fn rolling_digest(key: &DigestKey, digests: &BTreeMap<String, String>, quiet
 
 /// Whether the data is what the status records, by the keys that rolled then:
 /// what was edited since is no change of theirs.
-pub(super) fn is_as_recorded(desired: &Desired, key: &DigestKey, recorded: &TargetStatus) -> bool {
+#[must_use]
+pub fn is_as_recorded(desired: &Desired, key: &DigestKey, recorded: &TargetStatus) -> bool {
     let quiet = recorded.quiet.iter().cloned().collect();
     recorded.rolling == rolling_digest(key, &desired.digests, &quiet)
 }

@@ -124,6 +124,22 @@ pub async fn may_be_written(client: &Client, desired: &Desired) -> Result<(), Ap
     }
 }
 
+/// Whether the live Secret's bytes are others than these, in a key that rolls
+/// workloads.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn differs(client: &Client, desired: &Desired) -> Result<bool, ApplyError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
+    let live = within(api.get_opt(&desired.name))
+        .await
+        .map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
+    let Some(live) = live else { return Ok(true) };
+    let facts = SecretFacts::of(live.metadata.clone());
+    let differing = live_differences(desired, &live, facts.state_in(&desired.state_annotation()));
+    Ok(differing.iter().any(|key| !desired.quiet.contains(key)))
+}
+
 fn nothing_to_merge_into(desired: &Desired) -> ApplyError {
     ApplyError::new(
         ApplyProblem::NothingToMergeInto,

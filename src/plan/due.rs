@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Memory;
 use crate::{
     api::{ANNOTATION_REFRESH, BotSecret},
+    report::Reason,
     watch::Observed,
 };
 
@@ -116,6 +117,18 @@ pub fn is_synced(object: &BotSecret) -> bool {
             && condition.status == "True"
             && condition.observed_generation == object.metadata.generation
     })
+}
+
+/// Whether the status says that a new value is being tried, and that what the
+/// Secret holds meanwhile is good.
+#[must_use]
+pub fn is_tried(object: &BotSecret) -> bool {
+    let has = |type_: &str, holds: &str| {
+        let conditions = object.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().find(|one| one.type_ == type_ && one.status == holds)
+    };
+    has("Ready", "True").is_some()
+        && has("Synced", "False").is_some_and(|synced| synced.reason == Reason::CandidatePending.name())
 }
 
 /// Whether the Secret is not the one that the status records. Before the first

@@ -70,8 +70,19 @@ pub struct Memory {
     pub unreported: Option<(Option<i64>, Outcome)>,
     /// How often in a row the status could not be written.
     pub unwritten: u32,
+    /// The trial of a new value.
+    pub candidate: CandidateNotes,
     /// Credentials that were issued for it.
     pub leases: Holdings,
+}
+
+/// Notes on a new value that is tried before it is written.
+#[derive(Debug, Default)]
+pub struct CandidateNotes {
+    /// Looks at it in a row, for their back-off.
+    pub looks: u32,
+    /// Whether nothing is left of the last trial. Not known after a restart.
+    pub is_clean: bool,
 }
 
 /// Recent repairs of a Secret.

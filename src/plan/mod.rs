@@ -7,7 +7,7 @@ mod queue;
 mod renewal;
 
 pub use backoff::{Clock, Retry, next_tick, retry_delay};
-pub use due::{Due, due, is_synced, refresh_requested};
-pub use memory::{Memory, Repairs};
+pub use due::{Due, due, is_synced, is_tried, refresh_requested};
+pub use memory::{CandidateNotes, Memory, Repairs};
 pub use queue::Queue;
 pub use renewal::Renewal;

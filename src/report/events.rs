@@ -37,7 +37,7 @@ pub fn notices(before: &BotSecret, after: &BotSecretStatus, outcome: &Outcome) -
     let was_ready = find(old, "Ready");
     if let Some(ready) = ready.filter(|ready| ready.status == "False" && changed(was_ready, ready)) {
         let reason = Reason::from_name(&ready.reason).unwrap_or(Reason::InternalError);
-        if reason != Reason::Suspended {
+        if !matches!(reason, Reason::Suspended | Reason::CandidatePending) {
             notices.push(Notice { warning: true, reason: reason.name(), action: "Sync", note: ready.message.clone() });
         }
     }
@@ -49,7 +49,8 @@ pub fn notices(before: &BotSecret, after: &BotSecretStatus, outcome: &Outcome) -
         let note = format!("Secret {target} had been changed or deleted by somebody else: its data was put right");
         notices.push(Notice { warning: true, reason: "Repaired", action: "Write", note });
     }
-    let recovered = was_ready.is_some_and(|was| was.status == "False" && was.reason != Reason::Suspended.name());
+    let no_trouble = [Reason::Suspended, Reason::CandidatePending].map(Reason::name);
+    let recovered = was_ready.is_some_and(|was| was.status == "False" && !no_trouble.contains(&was.reason.as_str()));
     if recovered && ready.is_some_and(|ready| ready.status == "True") && matches!(outcome.sync, SyncReport::Synced(_)) {
         let note = format!("Secret {target} holds the current values again");
         notices.push(Notice { warning: false, reason: "Recovered", action: "Sync", note });

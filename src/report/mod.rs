@@ -1,6 +1,7 @@
 //! Turns one typed outcome of a pass into conditions, events, metrics and log
 //! lines. No other stage writes status.
 
+mod candidate;
 mod events;
 mod metrics;
 mod outcome;
@@ -8,6 +9,7 @@ mod reason;
 mod rolled_out;
 mod status;
 
+pub use candidate::CandidateReport;
 pub use events::{Emitter, Notice, notices};
 pub use metrics::Metrics;
 pub use outcome::{Outcome, Problem, RolloutReport, SyncReport, WorkloadReport};

@@ -1,6 +1,6 @@
 //! What a pass came to, in one value.
 
-use super::Reason;
+use super::{CandidateReport, Reason};
 use crate::{
     api::{RotationStatus, StoreKind, StoreRef, TargetStatus, WorkloadStatus},
     apply::{ApplyError, ApplyProblem},
@@ -41,6 +41,11 @@ pub enum SyncReport {
         /// Whether Ready must be False, because the data is older than three
         /// intervals or was never there.
         stale: bool,
+    },
+    /// A new value is being tried before it is written.
+    Trying {
+        /// By what.
+        message: String,
     },
     /// `suspend: true`.
     Suspended {
@@ -88,6 +93,8 @@ pub enum RolloutReport {
 pub struct Outcome {
     /// The Secret.
     pub sync: SyncReport,
+    /// A new value that is tried first.
+    pub candidate: CandidateReport,
     /// The workloads.
     pub rollout: RolloutReport,
     /// The refresh that was asked for and is now done, well or not.

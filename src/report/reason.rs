@@ -65,6 +65,12 @@ pub enum Reason {
     TargetInvalid,
     /// The operator lacks a right.
     OperatorForbidden,
+    /// A new value is being tried before it is written.
+    CandidatePending,
+    /// A new value was tried and does not work.
+    CandidateRejected,
+    /// A new value cannot be tried as the spec says.
+    VerifyInvalid,
     /// A leased credential cannot be renewed.
     LeaseNotRenewable,
     /// Somebody else keeps changing the Secret.
@@ -77,7 +83,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::Synced,
         Self::Suspended,
         Self::UpToDate,
@@ -108,6 +114,9 @@ impl Reason {
         Self::TargetRefused,
         Self::TargetInvalid,
         Self::OperatorForbidden,
+        Self::CandidatePending,
+        Self::CandidateRejected,
+        Self::VerifyInvalid,
         Self::LeaseNotRenewable,
         Self::Contested,
         Self::KubernetesUnavailable,
@@ -148,6 +157,9 @@ impl Reason {
             Self::TargetRefused => "TargetRefused",
             Self::TargetInvalid => "TargetInvalid",
             Self::OperatorForbidden => "OperatorForbidden",
+            Self::CandidatePending => "CandidatePending",
+            Self::CandidateRejected => "CandidateRejected",
+            Self::VerifyInvalid => "VerifyInvalid",
             Self::LeaseNotRenewable => "LeaseNotRenewable",
             Self::Contested => "Contested",
             Self::KubernetesUnavailable => "KubernetesUnavailable",
@@ -171,6 +183,7 @@ impl Reason {
                 | Self::StoreThrottled
                 | Self::StaleRead
                 | Self::TargetTerminating
+                | Self::CandidatePending
                 | Self::KubernetesUnavailable
         )
     }

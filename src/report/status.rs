@@ -8,6 +8,7 @@ use k8s_openapi::{
 
 use super::{
     Outcome, Reason, SyncReport,
+    candidate::rotation,
     rolled_out::{Kept, report_rollout},
 };
 use crate::api::{BotSecret, BotSecretStatus};
@@ -43,6 +44,18 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
                 told = false;
             }
         }
+        SyncReport::Trying { message } => {
+            // What is there stays good until this is decided.
+            if next.target.is_none() {
+                let message = format!("{message}; Secret {target} is made once it has passed");
+                conditions.set("Ready", false, Reason::CandidatePending, &message);
+            } else if !conditions.holds("Ready") {
+                let message = format!("{message}; Secret {target} keeps the last one until it has passed");
+                conditions.set("Ready", false, Reason::CandidatePending, &message);
+            }
+            conditions.set("Synced", false, Reason::CandidatePending, message);
+            conditions.clear_stalled();
+        }
         SyncReport::Suspended { ended } => {
             let mut message = "suspended: nothing is read, written or rolled until spec.suspend is false".to_owned();
             if *ended {
@@ -51,6 +64,9 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
                 message.push_str(&told);
             }
             conditions.set("Ready", false, Reason::Suspended, &message);
+            if conditions.list.iter().any(|one| one.type_ == "Synced" && is_tried(one)) {
+                conditions.set("Synced", false, Reason::Suspended, &message);
+            }
             conditions.clear_stalled();
         }
         SyncReport::Deleted(problem) => {
@@ -65,6 +81,8 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
     report_rollout(&mut conditions, &mut kept, &outcome.rollout);
     conditions.derive_stalled();
     conditions.derive_reconciling();
+    let before = object.status.as_ref().and_then(|status| status.rotation.as_ref());
+    next.rotation = rotation(before, next.rotation.take(), &outcome.candidate, outcome.rotated, now);
     // Without conditions for it, a generation counts as not looked at: kstatus
     // would take it for done.
     if told {
@@ -103,6 +121,10 @@ impl Conditions<'_> {
         }
     }
 
+    fn holds(&self, type_: &str) -> bool {
+        self.list.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+    }
+
     pub(super) fn clear(&mut self, type_: &str) {
         self.list.retain(|condition| condition.type_ != type_);
     }
@@ -125,12 +147,14 @@ impl Conditions<'_> {
         }
     }
 
-    /// Reconciling follows from the others: an outage that is waited for, or
-    /// pods that are being replaced.
+    /// Reconciling follows from the others: an outage that is waited for, a value
+    /// that is being tried, or pods that are being replaced.
     fn derive_reconciling(&mut self) {
         let waiting = |condition: &&Condition| match condition.type_.as_str() {
             "Ready" => Reason::from_name(&condition.reason).is_some_and(Reason::is_outage),
             "RolledOut" => condition.reason == Reason::RollingOut.name(),
+            // Ready stands meanwhile.
+            "Synced" => is_tried(condition),
             _ => false,
         };
         let found = self.list.iter().filter(|condition| condition.status == "False").find(waiting);
@@ -139,6 +163,11 @@ impl Conditions<'_> {
             _ => self.clear("Reconciling"),
         }
     }
+}
+
+/// Whether it says that a new value is being tried.
+fn is_tried(condition: &Condition) -> bool {
+    condition.reason == Reason::CandidatePending.name()
 }
 
 /// The schema of a Condition takes 32,768 characters; nobody reads so many.

@@ -7,7 +7,7 @@ use super::status;
 use crate::{
     api::{BotSecret, BotSecretStatus, TargetStatus, WorkloadStatus},
     plan::Retry,
-    report::{Outcome, Problem, Reason, RolloutReport, SyncReport, WorkloadReport},
+    report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport, WorkloadReport},
     rollout::WorkloadState,
 };
 
@@ -22,7 +22,14 @@ fn object(generation: i64, status: Option<&BotSecretStatus>) -> BotSecret {
 }
 
 fn outcome(sync: SyncReport) -> Outcome {
-    Outcome { sync, rollout: RolloutReport::NotLooked, handled_refresh: None, rotated: false, repaired: false }
+    Outcome {
+        sync,
+        candidate: CandidateReport::NotLooked,
+        rollout: RolloutReport::NotLooked,
+        handled_refresh: None,
+        rotated: false,
+        repaired: false,
+    }
 }
 
 fn synced() -> SyncReport {
@@ -37,6 +44,10 @@ fn synced() -> SyncReport {
 
 fn failed(reason: Reason, stale: bool) -> SyncReport {
     SyncReport::Failed { problem: Problem::new(reason, Retry::Slow, "what to do"), stale }
+}
+
+fn trying() -> SyncReport {
+    SyncReport::Trying { message: "by what".to_owned() }
 }
 
 fn workload(state: WorkloadState) -> WorkloadReport {
@@ -101,6 +112,27 @@ fn p9_each_outcome_gives_its_conditions_and_no_others() {
         ),
         (&[failed(Reason::AccessDenied, true), synced()], &["Ready=True Synced", "Synced=True Synced"]),
         (&[synced(), SyncReport::Suspended { ended: false }], &["Ready=False Suspended", "Synced=True Synced"]),
+        (
+            &[trying()],
+            &["Ready=False CandidatePending", "Reconciling=True CandidatePending", "Synced=False CandidatePending"],
+        ),
+        (
+            &[synced(), trying()],
+            &["Ready=True Synced", "Reconciling=True CandidatePending", "Synced=False CandidatePending"],
+        ),
+        (&[synced(), trying(), synced()], &["Ready=True Synced", "Synced=True Synced"]),
+        (
+            &[synced(), failed(Reason::CandidateRejected, false), trying()],
+            &["Ready=False CandidatePending", "Reconciling=True CandidatePending", "Synced=False CandidatePending"],
+        ),
+        (
+            &[synced(), trying(), failed(Reason::CandidateRejected, false)],
+            &["Ready=False CandidateRejected", "Stalled=True CandidateRejected", "Synced=False CandidateRejected"],
+        ),
+        (
+            &[synced(), trying(), SyncReport::Suspended { ended: false }],
+            &["Ready=False Suspended", "Synced=False Suspended"],
+        ),
         (&[synced(), SyncReport::NotDue], &["Ready=True Synced", "Synced=True Synced"]),
     ];
     for (outcomes, wanted) in cases {
@@ -114,6 +146,7 @@ fn p9_the_same_outcome_again_changes_nothing_at_all() {
         synced(),
         failed(Reason::AccessDenied, true),
         failed(Reason::StoreTimeout, true),
+        trying(),
         SyncReport::Suspended { ended: false },
     ] {
         let once = status(&object(1, None), &outcome(sync.clone()), at(1));

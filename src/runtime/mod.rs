@@ -11,6 +11,8 @@ mod referred;
 mod rolling;
 mod server;
 mod syncing;
+mod telling;
+mod trying;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -3,23 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-};
 use tokio::time::Instant;
 
 use super::{
     Context, leasing, rolling,
     syncing::{self, Synced},
+    telling::report,
+    trying,
 };
 use crate::{
-    api::{BotSecret, BotSecretStatus, CreationPolicy, State},
+    api::{BotSecret, CreationPolicy, State},
     apply::{Applied, Effect},
-    deadline::within,
     leases::{Part, Stage},
-    plan::{Due, Memory, Renewal, Retry, due, is_synced, refresh_requested, retry_delay},
-    report::{Outcome, Problem, Reason, RolloutReport, SyncReport, notices, status},
+    plan::{Due, Memory, Renewal, Retry, due, is_synced, is_tried, refresh_requested, retry_delay},
+    report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport},
     watch::{Observed, SecretFacts},
 };
 
@@ -101,6 +98,7 @@ pub(super) async fn after_fault(context: &Context, object: &BotSecret) -> Done {
     let problem = Problem::new(Reason::InternalError, Retry::Slow, message);
     let outcome = Outcome {
         sync: SyncReport::Failed { problem, stale: true },
+        candidate: CandidateReport::NotLooked,
         rollout: RolloutReport::NotLooked,
         handled_refresh: None,
         rotated: false,
@@ -126,6 +124,7 @@ async fn sync(
 ) -> Outcome {
     let mut outcome = Outcome {
         sync: SyncReport::NotDue,
+        candidate: CandidateReport::NotLooked,
         rollout: RolloutReport::NotLooked,
         handled_refresh: None,
         rotated: false,
@@ -175,6 +174,8 @@ async fn sync(
         Ok(Synced::Applied(applied)) => {
             succeeded(context, observed, memory);
             note_written(context, &object, &applied, memory);
+            let fingerprint = context.digest_key.fingerprint(&applied.state.rolling_digests());
+            outcome.candidate = CandidateReport::Over { fingerprint };
             outcome.rotated |= applied.rotated;
             outcome.repaired |= applied.repaired;
             outcome.sync =
@@ -190,6 +191,11 @@ async fn sync(
             outcome.sync = SyncReport::Deleted(problem);
             outcome.handled_refresh = asked;
         }
+        Ok(Synced::Tried(candidate)) => {
+            outcome.sync = tried(observed, memory, &candidate);
+            outcome.candidate = candidate;
+            outcome.handled_refresh = asked;
+        }
         Ok(Synced::GivenUp) => {}
         Err(problem) => {
             let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
@@ -202,6 +208,26 @@ async fn sync(
         }
     }
     outcome
+}
+
+/// Notes where the trial of a new value stands.
+fn tried(observed: &Observed, memory: &mut Memory, candidate: &CandidateReport) -> SyncReport {
+    let object = &observed.bot_secret;
+    match candidate {
+        CandidateReport::Pending { message, .. } => {
+            trying::note_look(object, memory);
+            SyncReport::Trying { message: message.clone() }
+        }
+        CandidateReport::Rejected { message, .. } => {
+            memory.candidate.looks = 0;
+            let problem = trying::rejection(observed, message);
+            let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
+            let stale = failed(observed, memory, &problem);
+            log_failure(object, &problem, memory.failures, news);
+            SyncReport::Failed { problem, stale }
+        }
+        CandidateReport::NotLooked | CandidateReport::Over { .. } => SyncReport::NotDue,
+    }
 }
 
 /// Counts and logs what was written.
@@ -261,7 +287,8 @@ fn succeeded(context: &Context, observed: &Observed, memory: &mut Memory) {
     context.metrics.last_success.set(since_epoch(context.now()).as_secs_f64());
     let period = object.spec.interval().period();
     let tick = period.map(|period| context.clock.next_tick(now, period, &identity(observed)));
-    memory.next_read = tick.into_iter().chain(memory.renewal.map(|renewal| renewal.due)).min();
+    let renewal = memory.renewal.map(|renewal| renewal.due);
+    memory.next_read = tick.into_iter().chain(renewal).chain(trying::clean_again(memory)).min();
 }
 
 /// Notes a failure. Answers whether Ready must be False by now.
@@ -279,7 +306,7 @@ fn failed(observed: &Observed, memory: &mut Memory, problem: &Problem) -> bool {
     memory.read_generation = object.metadata.generation;
     let too_old = stale_from(object, memory).is_some_and(|from| from <= now);
     let lasting = problem.retry != Retry::Soon || memory.failures > RACES;
-    lasting && (too_old || !is_synced(object))
+    lasting && (too_old || !is_synced(object) && !is_tried(object))
 }
 
 /// From when on the data that a failing object has is too old to be Ready.
@@ -305,71 +332,6 @@ async fn roll(context: &Context, observed: &Observed, memory: &mut Memory) -> Ro
     let policy = object.spec.target().creation_policy.unwrap_or_default();
     let written_at = facts.written_at(policy, object.metadata.name.as_deref().unwrap_or_default());
     rolling::roll(context, observed, state, written_at, memory).await
-}
-
-/// Writes the status where it changed, and then tells. Answers the object as
-/// written, and when to try again what could not be written.
-async fn report(
-    context: &Context,
-    object: &BotSecret,
-    outcome: Outcome,
-    memory: &mut Memory,
-) -> (Option<BotSecret>, Option<Instant>) {
-    let mut next = status(object, &outcome, context.now());
-    leasing::report(context, object, memory, &mut next);
-    if object.status.as_ref() == Some(&next) {
-        memory.unwritten = 0;
-        return (None, None);
-    }
-    let told = notices(object, &next, &outcome);
-    let first = match write_status(context, object, &next).await {
-        Ok(mut written) => {
-            // The larger half of the object, which nobody asks for.
-            written.metadata.managed_fields = None;
-            memory.unwritten = 0;
-            context.emitter.publish(object, &told).await;
-            return (Some(written), None);
-        }
-        Err(kube::Error::Api(response)) if response.code == 404 => return (None, None),
-        // The watch brings what was written in between.
-        Err(kube::Error::Api(response)) if response.code == 409 => Duration::from_millis(100),
-        Err(error) => {
-            let said = if let kube::Error::Api(response) = &error { response.message.as_str() } else { "no answer" };
-            tracing::warn!(
-                namespace = object.metadata.namespace,
-                bot_secret = object.metadata.name,
-                "status not written: {said}"
-            );
-            Duration::from_secs(1)
-        }
-    };
-    // The next pass finds nothing due: what this one found must not get lost.
-    memory.unreported = Some((object.metadata.generation, outcome));
-    let wait = first.saturating_mul(1 << memory.unwritten.min(6)).min(Duration::from_secs(30));
-    memory.unwritten = memory.unwritten.saturating_add(1);
-    (None, Some(Instant::now() + wait))
-}
-
-async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretStatus) -> kube::Result<BotSecret> {
-    let api: Api<BotSecret> =
-        Api::namespaced(context.client.clone(), object.metadata.namespace.as_deref().unwrap_or_default());
-    let mut fields = serde_json::to_value(next).map_err(kube::Error::SerdeError)?;
-    // In a merge patch what is left out stays: say what is gone.
-    if let Some(fields) = fields.as_object_mut() {
-        for name in ["target", "rollout", "rotation", "lastHandledRefresh", "leases"] {
-            fields.entry(name).or_insert(serde_json::Value::Null);
-        }
-        if let Some(rollout) = fields.get_mut("rollout").and_then(serde_json::Value::as_object_mut) {
-            rollout.entry("workloads").or_insert_with(|| serde_json::json!([]));
-        }
-    }
-    let patch = serde_json::json!({
-        "metadata": { "uid": object.metadata.uid, "resourceVersion": object.metadata.resource_version },
-        "status": fields,
-    });
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    let params = PatchParams { field_manager: Some("botsecret".to_owned()), ..PatchParams::default() };
-    within(api.patch_status(name, &params, &Patch::Merge(&patch))).await
 }
 
 /// Whose refreshes share a grid: one ServiceAccount's at one store.

@@ -11,14 +11,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Context, leasing};
+use super::{Context, leasing, trying};
 use crate::{
     api::{BotSecret, CreationPolicy, DeletionPolicy, Provider, Revision, State, StoreKind, StoreRef, TargetStatus},
     apply::{Applied, Before, Desired, apply, delete, rolling_digest},
     build::{self, DigestKey, Inputs, Source},
     fetch::{ResolvedStore, ServiceAccount},
     plan::{Memory, Renewal, Retry},
-    report::{Problem, Reason},
+    report::{CandidateReport, Problem, Reason},
     rollout::Delivery,
     stores::RemoteSecret,
     watch::{Observed, SecretFacts},
@@ -34,6 +34,8 @@ pub(super) enum Synced {
     Applied(Box<Applied>),
     /// It was deleted, as the deletionPolicy asks.
     Deleted(Problem),
+    /// New data is being tried, or was rejected: nothing was written.
+    Tried(CandidateReport),
     /// The operator is to stop: nothing was read, nothing written.
     GivenUp,
 }
@@ -54,6 +56,7 @@ pub(super) async fn sync(
         );
         return Err(Problem::new(Reason::TargetConflict, Retry::Slow, message));
     }
+    trying::check(object)?;
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     for (reference, store) in &observed.stores {
         if let Err(problem) = store {
@@ -96,10 +99,14 @@ pub(super) async fn sync(
     desired.annotations.extend(leasing::annotation(context, observed, memory));
     desired.takes_over.clone_from(&observed.younger_rivals);
     let before = before(context, observed, &desired);
-    apply(&context.client, &desired, &context.digest_key, &before, context.now())
+    if let Some(candidate) = trying::gate(context, observed, &desired, &before).await? {
+        return Ok(Synced::Tried(candidate));
+    }
+    let applied = apply(&context.client, &desired, &context.digest_key, &before, context.now())
         .await
-        .map(|applied| Synced::Applied(Box::new(applied)))
-        .map_err(|error| Problem::of_apply(&error))
+        .map_err(|error| Problem::of_apply(&error))?;
+    trying::clean(context, observed, &desired, memory).await;
+    Ok(Synced::Applied(Box::new(applied)))
 }
 
 struct Unread {

@@ -63,6 +63,20 @@ fn the_install_file_is_its_parts() {
 }
 
 #[test]
+fn p10_the_right_to_make_jobs_is_no_part_of_the_installation() {
+    for document in documents(&read("deploy/install.yaml")) {
+        let kind = document["kind"].as_str().unwrap_or_default();
+        if !kind.ends_with("Role") {
+            continue;
+        }
+        for rule in document["rules"].as_sequence().expect("rules") {
+            let groups = rule["apiGroups"].as_sequence().expect("groups");
+            assert!(!groups.iter().any(|group| group == "batch" || group == "*"), "{rule:?}");
+        }
+    }
+}
+
+#[test]
 fn the_image_is_of_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     let image = format!("botsecret:{version}");
@@ -155,8 +169,9 @@ async fn the_examples_are_taken_as_they_are() {
     let base = format!("{}/deploy", env!("CARGO_MANIFEST_DIR"));
     let said = kubectl.run(&["apply", "--server-side", "-k", &base], "").await;
     assert!(!said.contains("Warning"), "{said}");
-    for file in examples() {
-        let text = example(&file);
+    let examples = examples().into_iter().map(|file| format!("examples/{file}"));
+    for file in examples.chain(["deploy/verify.yaml".to_owned()]) {
+        let text = read(&file);
         let (well, said) = wait_for(&file, Duration::from_secs(30), async || {
             let (well, said) = kubectl.attempt(&["apply", "--validate=strict", "-f", "-"], &text).await;
             // Right after their definition was made, kinds are not yet served everywhere.

@@ -22,3 +22,4 @@ mod shaping;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
+mod verify;

@@ -145,8 +145,21 @@ async fn follow(pod: &PodContext, container: &Container, begun: Begun, stop: &mu
         end(container, &sandbox, &environment, until, stop).await
     };
     let code = exit_code(status);
-    pod.status.ended(&container.name, &id, &started, code);
+    let message = last_words(pod, container, code);
+    pod.status.ended(&container.name, &id, &started, code, message);
     code
+}
+
+/// The end of the log of one that failed, where its pod asks for that. A message
+/// written to a file is not taken.
+fn last_words(pod: &PodContext, container: &Container, code: i32) -> Option<String> {
+    const MOST: usize = 2048;
+    if code == 0 || container.termination_message_policy.as_deref() != Some("FallbackToLogsOnError") {
+        return None;
+    }
+    let log = std::fs::read(pod.node.log(&pod.namespace, &pod.name, &container.name)).ok()?;
+    let end = log.get(log.len().saturating_sub(MOST)..)?;
+    Some(String::from_utf8_lossy(end).into_owned()).filter(|text| !text.is_empty())
 }
 
 /// preStop, SIGTERM, and SIGKILL at the end of the grace period, which may be

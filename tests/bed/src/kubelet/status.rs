@@ -141,7 +141,7 @@ impl PodStatus {
         }
     }
 
-    pub(super) fn ended(&self, name: &str, id: &str, started: &Time, code: i32) {
+    pub(super) fn ended(&self, name: &str, id: &str, started: &Time, code: i32, message: Option<String>) {
         let completed = lock(&self.view).init.iter().any(|status| status.name == name) && code == 0;
         self.change(name, |status| {
             status.state = Some(ContainerState {
@@ -152,7 +152,7 @@ impl PodStatus {
                     reason: Some(if code == 0 { "Completed" } else { "Error" }.to_owned()),
                     started_at: Some(started.clone()),
                     finished_at: Some(now()),
-                    ..ContainerStateTerminated::default()
+                    message,
                 }),
                 ..ContainerState::default()
             });

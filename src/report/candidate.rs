@@ -1,0 +1,200 @@
+//! Where the rotation stands of which the value is tried first.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+use crate::{
+    api::{RotationPhase, RotationStatus},
+    rollout::{enter, is_open},
+};
+
+/// What a pass found out about a value that is tried before it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CandidateReport {
+    /// Nothing: what was reported stands.
+    #[default]
+    NotLooked,
+    /// It is being tried.
+    Pending {
+        /// Keyed fingerprint of the data.
+        fingerprint: String,
+        /// By what.
+        message: String,
+    },
+    /// It does not work.
+    Rejected {
+        /// Keyed fingerprint of the data.
+        fingerprint: String,
+        /// Why.
+        message: String,
+    },
+    /// The Secret holds the source's data, tried or not.
+    Over {
+        /// Keyed fingerprint of that data.
+        fingerprint: String,
+    },
+}
+
+/// How many phases are remembered.
+const TIMES: usize = 16;
+
+/// The rotation as the status is to show it: `rolled` is what the rollout makes
+/// of it, `rotated` whether the Secret got a new value in this pass.
+pub(super) fn rotation(
+    before: Option<&RotationStatus>,
+    rolled: Option<RotationStatus>,
+    report: &CandidateReport,
+    rotated: bool,
+    now: Timestamp,
+) -> Option<RotationStatus> {
+    let candidate = before.filter(|one| matches!(one.phase, RotationPhase::Candidate | RotationPhase::Rejected));
+    match (report, candidate) {
+        // The rollout knows nothing of it, and would begin anew.
+        (CandidateReport::NotLooked, Some(candidate)) => Some(candidate.clone()),
+        (CandidateReport::Pending { fingerprint, message }, _) => {
+            tried(candidate, rolled, RotationPhase::Candidate, (fingerprint, message), now)
+        }
+        (CandidateReport::Rejected { fingerprint, message }, _) => {
+            tried(candidate, rolled, RotationPhase::Rejected, (fingerprint, message), now)
+        }
+        (CandidateReport::Over { fingerprint }, Some(candidate)) if candidate.revision == *fingerprint => {
+            rolled.filter(|rolled| rolled != candidate).map(|rolled| continued(candidate, rolled))
+        }
+        (CandidateReport::Over { .. }, Some(candidate)) if !rotated => {
+            // The source went back to what the Secret holds.
+            (candidate.phase == RotationPhase::Rejected).then(|| candidate.clone())
+        }
+        _ => rolled,
+    }
+}
+
+fn tried(
+    candidate: Option<&RotationStatus>,
+    rolled: Option<RotationStatus>,
+    phase: RotationPhase,
+    (fingerprint, message): (&str, &str),
+    now: Timestamp,
+) -> Option<RotationStatus> {
+    // One that is on its way still is told of to its end.
+    if candidate.is_none() && rolled.as_ref().is_some_and(|rolled| is_open(rolled.phase)) {
+        return rolled;
+    }
+    let same = candidate.filter(|candidate| candidate.revision == fingerprint).cloned();
+    let mut next = same.unwrap_or_else(|| RotationStatus {
+        revision: fingerprint.to_owned(),
+        phase: RotationPhase::Candidate,
+        started: Time(now),
+        times: Vec::new(),
+        message: String::new(),
+    });
+    enter(&mut next, phase, now);
+    message.clone_into(&mut next.message);
+    Some(next)
+}
+
+/// The rotation goes on with what the rollout found, from where it began.
+fn continued(candidate: &RotationStatus, rolled: RotationStatus) -> RotationStatus {
+    let mut times = candidate.times.clone();
+    times.extend(rolled.times);
+    let excess = times.len().saturating_sub(TIMES);
+    times.drain(..excess);
+    RotationStatus { started: candidate.started.clone(), times, ..rolled }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+    use super::{CandidateReport, rotation};
+    use crate::{
+        api::{PhaseTime, RotationPhase, RotationStatus},
+        rollout::enter,
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    fn in_phases(revision: &str, phases: &[RotationPhase]) -> RotationStatus {
+        let mut rotation = RotationStatus {
+            revision: revision.to_owned(),
+            phase: RotationPhase::Detected,
+            started: Time(at(1)),
+            times: Vec::new(),
+            message: String::new(),
+        };
+        for (second, phase) in (1..).zip(phases) {
+            enter(&mut rotation, *phase, at(second));
+        }
+        rotation
+    }
+
+    fn pending(fingerprint: &str) -> CandidateReport {
+        CandidateReport::Pending { fingerprint: fingerprint.to_owned(), message: "tried".to_owned() }
+    }
+
+    fn rejected(fingerprint: &str) -> CandidateReport {
+        CandidateReport::Rejected { fingerprint: fingerprint.to_owned(), message: "why".to_owned() }
+    }
+
+    fn over(fingerprint: &str) -> CandidateReport {
+        CandidateReport::Over { fingerprint: fingerprint.to_owned() }
+    }
+
+    /// Revision and phase of what is shown.
+    fn shown(rotation: Option<&RotationStatus>) -> Option<(&str, RotationPhase)> {
+        rotation.map(|rotation| (rotation.revision.as_str(), rotation.phase))
+    }
+
+    #[test]
+    fn a_value_that_passes_goes_through_one_rotation_from_candidate_to_verified() {
+        use RotationPhase::{Candidate, Verified, Written};
+        let last = in_phases("1.a.b", &[Written, Verified]);
+        let first = rotation(Some(&last), Some(last.clone()), &pending("new"), false, at(10)).expect("one");
+        assert_eq!(shown(Some(&first)), Some(("new", Candidate)));
+        let begun = in_phases("1.a.b", &[Written, Verified]);
+        let same = rotation(Some(&first), Some(begun.clone()), &pending("new"), false, at(20));
+        assert_eq!(same.as_ref(), Some(&first), "nothing moves while it is tried");
+        assert_eq!(rotation(Some(&first), Some(begun), &CandidateReport::NotLooked, false, at(20)), same);
+        let written = in_phases("2.a.c", &[Written]);
+        let done = rotation(Some(&first), Some(written), &over("new"), true, at(30)).expect("one");
+        assert_eq!(shown(Some(&done)), Some(("2.a.c", Written)));
+        assert_eq!(done.started, first.started);
+        assert_eq!(done.times.iter().map(|time| time.phase).collect::<Vec<_>>(), [Candidate, Written]);
+        let later = in_phases("2.a.c", &[Written, Verified]);
+        assert_eq!(rotation(Some(&done), Some(later.clone()), &over("new"), false, at(40)), Some(later));
+    }
+
+    #[test]
+    fn a_rejection_stays_on_record_until_the_next_value() {
+        use RotationPhase::{Candidate, Rejected, Verified, Written};
+        let tried = in_phases("bad", &[Candidate]);
+        let rolled = || Some(in_phases("1.a.b", &[Written, Verified]));
+        let bad = rotation(Some(&tried), rolled(), &rejected("bad"), false, at(10)).expect("one");
+        assert_eq!((shown(Some(&bad)), bad.message.as_str()), (Some(("bad", Rejected)), "why"));
+        assert_eq!(bad.times.last(), Some(&PhaseTime { phase: Rejected, at: Time(at(10)) }));
+        for report in [rejected("bad"), CandidateReport::NotLooked, over("last good")] {
+            assert_eq!(rotation(Some(&bad), rolled(), &report, false, at(20)).as_ref(), Some(&bad), "{report:?}");
+        }
+        let next = rotation(Some(&bad), rolled(), &pending("next"), false, at(20));
+        assert_eq!(shown(next.as_ref()), Some(("next", Candidate)));
+        // Without a trial, as when verify was taken out of the spec.
+        let written = rotation(Some(&bad), Some(in_phases("2.a.c", &[Written])), &over("other"), true, at(20));
+        assert_eq!(shown(written.as_ref()), Some(("2.a.c", Written)));
+    }
+
+    #[test]
+    fn a_candidate_that_the_source_took_back_leaves_nothing_behind() {
+        let tried = in_phases("bad", &[RotationPhase::Candidate]);
+        let rolled = Some(in_phases("1.a.b", &[RotationPhase::Written, RotationPhase::Verified]));
+        assert_eq!(rotation(Some(&tried), rolled, &over("last good"), false, at(9)), None);
+    }
+
+    #[test]
+    fn a_rollout_that_is_on_its_way_is_told_of_to_its_end() {
+        let rolling = in_phases("1.a.b", &[RotationPhase::Written, RotationPhase::Rolling]);
+        for report in [pending("new"), rejected("new")] {
+            let shown = rotation(Some(&rolling), Some(rolling.clone()), &report, false, at(9));
+            assert_eq!(shown.as_ref(), Some(&rolling), "{report:?}");
+        }
+    }
+}

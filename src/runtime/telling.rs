@@ -1,0 +1,82 @@
+//! The end of a pass: the status, where it changed, and the events.
+
+use std::time::Duration;
+
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use tokio::time::Instant;
+
+use super::{Context, leasing};
+use crate::{
+    api::{BotSecret, BotSecretStatus},
+    deadline::within,
+    plan::Memory,
+    report::{Outcome, notices, status},
+};
+
+/// Writes the status where it changed, and then tells. Answers the object as
+/// written, and when to try again what could not be written.
+pub(super) async fn report(
+    context: &Context,
+    object: &BotSecret,
+    outcome: Outcome,
+    memory: &mut Memory,
+) -> (Option<BotSecret>, Option<Instant>) {
+    let mut next = status(object, &outcome, context.now());
+    leasing::report(context, object, memory, &mut next);
+    if object.status.as_ref() == Some(&next) {
+        memory.unwritten = 0;
+        return (None, None);
+    }
+    let told = notices(object, &next, &outcome);
+    let first = match write_status(context, object, &next).await {
+        Ok(mut written) => {
+            // The larger half of the object, which nobody asks for.
+            written.metadata.managed_fields = None;
+            memory.unwritten = 0;
+            context.emitter.publish(object, &told).await;
+            return (Some(written), None);
+        }
+        Err(kube::Error::Api(response)) if response.code == 404 => return (None, None),
+        // The watch brings what was written in between.
+        Err(kube::Error::Api(response)) if response.code == 409 => Duration::from_millis(100),
+        Err(error) => {
+            let said = if let kube::Error::Api(response) = &error { response.message.as_str() } else { "no answer" };
+            tracing::warn!(
+                namespace = object.metadata.namespace,
+                bot_secret = object.metadata.name,
+                "status not written: {said}"
+            );
+            Duration::from_secs(1)
+        }
+    };
+    // The next pass finds nothing due: what this one found must not get lost.
+    memory.unreported = Some((object.metadata.generation, outcome));
+    let wait = first.saturating_mul(1 << memory.unwritten.min(6)).min(Duration::from_secs(30));
+    memory.unwritten = memory.unwritten.saturating_add(1);
+    (None, Some(Instant::now() + wait))
+}
+
+async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretStatus) -> kube::Result<BotSecret> {
+    let api: Api<BotSecret> =
+        Api::namespaced(context.client.clone(), object.metadata.namespace.as_deref().unwrap_or_default());
+    let mut fields = serde_json::to_value(next).map_err(kube::Error::SerdeError)?;
+    // In a merge patch what is left out stays: say what is gone.
+    if let Some(fields) = fields.as_object_mut() {
+        for name in ["target", "rollout", "rotation", "lastHandledRefresh", "leases"] {
+            fields.entry(name).or_insert(serde_json::Value::Null);
+        }
+        if let Some(rollout) = fields.get_mut("rollout").and_then(serde_json::Value::as_object_mut) {
+            rollout.entry("workloads").or_insert_with(|| serde_json::json!([]));
+        }
+    }
+    let patch = serde_json::json!({
+        "metadata": { "uid": object.metadata.uid, "resourceVersion": object.metadata.resource_version },
+        "status": fields,
+    });
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let params = PatchParams { field_manager: Some("botsecret".to_owned()), ..PatchParams::default() };
+    within(api.patch_status(name, &params, &Patch::Merge(&patch))).await
+}
