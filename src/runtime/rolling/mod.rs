@@ -214,6 +214,10 @@ async fn take_turns<'a>(
         };
         next_round |= turns.next_round;
         turns.next_round = next_round;
+        let undone: Vec<_> = (0..scene.len()).filter(|index| is_undone(scene, *index)).collect();
+        if !undone.is_empty() {
+            turns.go = undone;
+        }
         if turns.go.is_empty() || problem.as_ref().is_some_and(|problem| problem.retry != Retry::Slow) {
             return (turns, problem);
         }
@@ -245,6 +249,16 @@ async fn take_turns<'a>(
         }
     }
     (Turns { next_round, ..Turns::default() }, problem)
+}
+
+/// Whether its rollout was begun and then undone by somebody, so that it goes on
+/// with the place that it has.
+fn is_undone(scene: &[Seen<'_>], index: usize) -> bool {
+    let halted = scene.iter().any(|seen| seen.report.state == WorkloadState::Failed);
+    !halted
+        && scene.get(index).is_some_and(|seen| {
+            seen.report.state == WorkloadState::Waiting && seen.report.status.patches > 0 && seen.refused.is_none()
+        })
 }
 
 /// Rolls one whose turn it is. False where a fresh look shows it elsewhere than
