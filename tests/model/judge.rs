@@ -7,7 +7,7 @@ use botsecret::api::RotationPhase;
 use super::{
     actions::Action,
     operator::Pass,
-    world::{NAMES, Phase, World},
+    world::{NAMES, Phase, Pod, World},
 };
 
 /// What is wrong about this step (P1, P3).
@@ -40,14 +40,11 @@ pub fn harm(before: &World, action: Action, after: &World) -> Option<String> {
                 return Some(format!("{name} was patched to revision {rev}, on which {} failed", NAMES[other]));
             }
             let stripped = is.excused[other][rev] > 0;
-            let holds = || {
-                before.workloads[other]
-                    .pods
-                    .iter()
-                    .any(|pod| usize::from(pod.holds.map_or(0, |held| held.number)) == rev)
-            };
-            // One whose marker was stripped has it no more, or so it should be.
-            let first = is.patches[other][rev] > 0 && (!stripped || before.setup.strict && holds());
+            let held = |pod: &Pod| pod.holds.map(|held| usize::from(held.number));
+            let any = |wanted: &dyn Fn(usize) -> bool| before.workloads[other].pods.iter().filter_map(held).any(wanted);
+            // Whose marker was stripped in mid-rollout has it still, and goes on.
+            let midway = any(&|held| held == rev) && any(&|held| held < rev);
+            let first = is.patches[other][rev] > 0 && (!stripped || midway);
             if first && was.proven & bit == 0 {
                 return Some(format!("{name} was patched to revision {rev} before it was proven on {}", NAMES[other]));
             }

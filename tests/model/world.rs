@@ -236,9 +236,6 @@ pub struct Setup {
     pub faults: u8,
     /// Which Deployments end their pod before they make the next.
     pub recreates: [bool; 2],
-    /// Whether one whose marker is stripped in mid-rollout counts as one that has
-    /// the value as long as a pod of it does.
-    pub strict: bool,
     /// Whether each pass is one whose look is due.
     pub always_due: bool,
     /// Whether every new value is a good one.

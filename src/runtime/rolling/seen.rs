@@ -13,7 +13,8 @@ use crate::{
     plan::Memory,
     report::WorkloadReport,
     rollout::{
-        Health, Looked, Patience, Place, RollOutError, Step, Task, WorkloadState, handed, health, look, was_ill,
+        Health, Looked, Patience, Place, PodFacts, RollOutError, Step, Task, WorkloadState, handed, health, look,
+        was_ill,
     },
     watch::WorkloadFacts,
 };
@@ -260,7 +261,21 @@ impl<'a> Eye<'a> {
             deadline: signed(self.rollout.deadline()),
             watched_for: signed(self.rollout.watched_for(task.id.kind, &task.id.name)),
         };
-        let failed = recorded.is_some_and(|recorded| recorded.state == WorkloadState::Failed.name());
+        if let Some(recorded) = recorded.filter(|recorded| recorded.state == WorkloadState::Failed.name()) {
+            // One that keeps ending is up in between: it has recovered when it ran
+            // through for as long as it is watched.
+            let ran = |pod: &PodFacts| {
+                let began = pod.health.last_started.and_then(|began| began.checked_add(patience.watched_for).ok());
+                pod.health.ready && began.is_some_and(|end| end <= self.now)
+            };
+            if done && looked.workload.progress.settled && looked.new_pods(task).all(ran) {
+                return (found, WorkloadStatus { since: Some(Time(self.now)), verified: true, ..status });
+            }
+            return (
+                WorkloadState::Failed,
+                WorkloadStatus { rolled_at: recorded.rolled_at.clone(), ..recorded.clone() },
+            );
+        }
         match health(&looked.workload, looked.new_pods(task), patience, self.now) {
             Health::Well if done => {
                 status.verified = true;
@@ -272,22 +287,8 @@ impl<'a> Eye<'a> {
             }
             Health::Failed(how) => {
                 status.message = how;
-                if let Some(recorded) = recorded.filter(|_| failed) {
-                    // How it failed first is what a person wants to know.
-                    status.message.clone_from(&recorded.message);
-                }
-                status.since = if failed { recorded.and_then(|one| one.since.clone()) } else { Some(Time(self.now)) };
+                status.since = Some(Time(self.now));
                 (WorkloadState::Failed, status)
-            }
-            _ if failed => {
-                status.since = recorded.and_then(|recorded| recorded.since.clone());
-                status.message = recorded.map(|recorded| recorded.message.clone()).unwrap_or_default();
-                // On its way out of failure it is watched from now on.
-                if done {
-                    (found, WorkloadStatus { since: Some(Time(self.now)), message: String::new(), ..status })
-                } else {
-                    (WorkloadState::Failed, status)
-                }
             }
             _ => (found, status),
         }
