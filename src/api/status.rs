@@ -151,8 +151,6 @@ pub struct PhaseTime {
 /// Where a rotation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum RotationPhase {
-    /// A new value was read, and nothing was done with it yet.
-    Detected,
     /// It is being tried, by verify.
     Candidate,
     /// The Secret holds it; no workload was rolled yet.
@@ -174,7 +172,6 @@ impl RotationPhase {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Detected => "Detected",
             Self::Candidate => "Candidate",
             Self::Written => "Written",
             Self::Rolling => "Rolling",

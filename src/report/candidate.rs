@@ -117,7 +117,7 @@ mod tests {
     fn in_phases(revision: &str, phases: &[RotationPhase]) -> RotationStatus {
         let mut rotation = RotationStatus {
             revision: revision.to_owned(),
-            phase: RotationPhase::Detected,
+            phase: RotationPhase::Written,
             started: Time(at(1)),
             times: Vec::new(),
             message: String::new(),

@@ -30,7 +30,8 @@ const TIMES: usize = 16;
 /// The rotation after this pass; `None` where there never was one.
 #[must_use]
 pub fn next_rotation(before: Option<&RotationStatus>, course: &Course<'_>, now: Timestamp) -> Option<RotationStatus> {
-    let begins = course.is_new || before.is_some_and(|before| before.revision != course.revision);
+    // The rotation may know the revision before the record of the Secret does.
+    let begins = before.map_or(course.is_new, |before| before.revision != course.revision);
     let open = before.filter(|before| is_open(before.phase));
     let mut next = match (before, open) {
         // One that was on its way takes the new value along.

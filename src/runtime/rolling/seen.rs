@@ -178,7 +178,7 @@ impl<'a> Eye<'a> {
             Step::Report(state) => state,
         };
         let is_concerned = recorded.is_some() || looked.to_record;
-        let ill = recorded.is_some_and(|recorded| recorded.unhealthy_before);
+        let ill = self.was_ill_before(looked, recorded, earlier);
         let up = looked.workload.progress.settled && looked.new_pods(task).all(|pod| pod.health.ready);
         if found == WorkloadState::RolledOut && was != Some(found) && is_concerned && !up && !ill {
             // It is watched from when its new pods are up, not from when the old
@@ -197,7 +197,7 @@ impl<'a> Eye<'a> {
                 .map_or(Some(Time(self.now)), |recorded| recorded.since.clone()),
             rolled_at: earlier.and_then(|earlier| earlier.rolled_at.clone()),
             verified: false,
-            unhealthy_before: recorded.is_some_and(|recorded| recorded.unhealthy_before),
+            unhealthy_before: ill,
             failed_before: earlier.is_some_and(|earlier| match recorded {
                 Some(recorded) => recorded.failed_before,
                 None => earlier.state == WorkloadState::Failed.name(),
@@ -222,11 +222,13 @@ impl<'a> Eye<'a> {
                 }
                 let new_ill = looked.pods.iter().any(|pod| pod.health.crash_looping && pod.health.restarts > 1);
                 let recent = self.in_time(status.rolled_at.as_ref());
-                if recent && new_ill && earlier.is_some_and(is_underway) {
+                // What was ill before the last value says nothing about it.
+                let ill_already = earlier.is_some_and(|earlier| earlier.unhealthy_before);
+                if recent && new_ill && !ill_already && earlier.is_some_and(is_underway) {
                     status.failed_before = true;
                 }
                 let older = looked.pods.iter().filter(|pod| !pod.terminating);
-                let ours = status.failed_before || recent && !looked.workload.progress.settled;
+                let ours = status.failed_before || recent && !looked.workload.progress.settled && !ill_already;
                 status.unhealthy_before = !ours && was_ill(&looked.workload, older);
                 report(found, status)
             }
@@ -236,6 +238,26 @@ impl<'a> Eye<'a> {
             }
             other => report(other, status),
         }
+    }
+
+    /// Whether it was ill before this revision: as it was found then, or as it is
+    /// now where it needed no patch and so was never asked.
+    fn was_ill_before(
+        self,
+        looked: &Looked,
+        recorded: Option<&WorkloadStatus>,
+        earlier: Option<&WorkloadStatus>,
+    ) -> bool {
+        if let Some(recorded) = recorded {
+            return recorded.unhealthy_before;
+        }
+        let ours = looked.patches > 0
+            || earlier.is_some_and(|earlier| {
+                let failed = earlier.state == WorkloadState::Failed.name();
+                let moves = self.in_time(earlier.rolled_at.as_ref()) && !looked.workload.progress.settled;
+                !earlier.unhealthy_before && (failed || moves)
+            });
+        !ours && was_ill(&looked.workload, looked.pods.iter().filter(|pod| !pod.terminating))
     }
 
     /// How it takes the value, once it has it.
