@@ -2,7 +2,7 @@
 //! into a Secret of its own, and a Job made from a CronJob of the user's says
 //! whether it works.
 //!
-//! [`decide`], [`job`] and [`verdict`] are pure; [`take_step`] asks for the
+//! `decide`, `job` and `verdict` are pure; [`take_step`] asks for the
 //! present state, does one thing about it and is done: whatever is lost with
 //! the process is found again.
 
