@@ -142,6 +142,10 @@ impl Walk<'_> {
         let rollouts = self.rollouts().await? - before;
         ensure!(rollouts == 1, "there were {rollouts} rollouts for one rotation");
         self.teller.done("the Deployment was rolled once, and RolledOut says that no pod holds the old value");
+        let object = format!("botsecret/{NAME}");
+        let verified = ["wait", "--for=jsonpath={.status.rotation.phase}=Verified", "--timeout=60s", &object];
+        self.teller.wait("the new process stays well for ten seconds", self.show(&verified)).await?;
+        self.teller.done("it stayed well on the new value: others, had there been any, would follow now");
         self.show(&["events", "--for", &format!("botsecret/{NAME}")]).await
     }
 
