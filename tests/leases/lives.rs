@@ -62,7 +62,10 @@ async fn p7_nothing_but_its_due_time_issues_another_credential() -> Result {
 async fn p7_what_reaches_its_last_life_is_replaced_and_the_old_one_goes_when_no_pod_holds_it() -> Result {
     let bench = Bench::new("lease-max").await?;
     let bank = Bank::new(&bench, Terms { token_ttl: "24s", token_max_ttl: "40s", ..Terms::default() }).await?;
-    bench.apply(bank.bot_secret("db")).await?;
+    // The old one goes when the bot has stayed well on the new one.
+    let mut object = bank.bot_secret("db");
+    object["spec"]["rollout"] = json!({ "healthyFor": "1s" });
+    bench.apply(object).await?;
     let (first, password) = until_credential(&bench, "db").await?;
     let mut bot = bench.bot("db", "db", 1);
     bot["spec"]["template"]["spec"]["containers"][0]["command"] =
@@ -84,11 +87,14 @@ async fn p7_what_reaches_its_last_life_is_replaced_and_the_old_one_goes_when_no_
     })
     .await?;
     bench.until_all_hold("db", 1, &second).await?;
-    wait_for("the old user to be dropped", Duration::from_secs(15), async || {
+    wait_for("the old user to be dropped", Duration::from_secs(30), async || {
         Ok((!postgres.accepts(&first, &password).await).then_some(()))
     })
     .await?;
-    assert!(counter(&bench, "lease_revocations").await? >= 1);
+    wait_for("the revocation to be counted", Duration::from_secs(15), async || {
+        Ok((counter(&bench, "lease_revocations").await? >= 1).then_some(()))
+    })
+    .await?;
     assert_eq!(bench.rollouts("db").await?, 2, "one rollout a replacement");
     Ok(())
 }
