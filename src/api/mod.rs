@@ -13,17 +13,18 @@ mod store;
 
 pub use bot_secret::{
     BotSecret, BotSecretSpec, Canary, CreationPolicy, DataEntry, DataFromEntry, DecodingStrategy, DeletionPolicy,
-    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, MetadataPolicy, OnCollision, OrderEntry, RemoteRef,
-    Rewrite, RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target, Template,
+    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, MetadataPolicy, OnCollision, OnFailure, OrderEntry,
+    RemoteRef, Rewrite, RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target, Template,
     TemplateMergePolicy, Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
 pub use duration::{Interval, Timeout};
 pub use names::{
     ANNOTATION_ATTEMPT, ANNOTATION_CANDIDATE, ANNOTATION_CRON_JOB, ANNOTATION_REFRESH, ANNOTATION_STATE,
-    LABEL_CANDIDATE, LABEL_MERGED, LABEL_OWNER, STATE_PREFIX, candidate_attempt, candidate_job, candidate_secret,
-    delivery_annotation, field_manager, issued_annotation, marker_annotation, owner_label, state_annotation,
+    LABEL_CANDIDATE, LABEL_MERGED, LABEL_OWNER, LABEL_PREVIOUS, STATE_PREFIX, candidate_attempt, candidate_job,
+    candidate_secret, delivery_annotation, field_manager, issued_annotation, marker_annotation, owner_label,
+    previous_secret, state_annotation,
 };
-pub use state::{KeyChange, Renewal, Revision, State, rolling_digests};
+pub use state::{KeyChange, Renewal, Revision, State, TakenBack, rolling_digests};
 pub use status::{
     BotSecretStatus, LeaseStatus, LeasedSecret, PhaseTime, RolloutState, RotationPhase, RotationStatus, TargetStatus,
     WorkloadStatus,

@@ -21,6 +21,10 @@ pub const ANNOTATION_CRON_JOB: &str = "botsecret.dev/candidate-cronjob";
 /// On the Job: for which generation and which forced refresh it was made.
 pub const ANNOTATION_ATTEMPT: &str = "botsecret.dev/candidate-attempt";
 
+/// On the Secret that keeps the value before: the BotSecret whose it is. Not the
+/// owner's label, as for a candidate.
+pub const LABEL_PREVIOUS: &str = "botsecret.dev/previous";
+
 /// Annotation in a workload's pod template that carries the revision of
 /// `secret`. Changing it is what makes the workload's controller roll.
 #[must_use]
@@ -68,6 +72,12 @@ pub fn issued_annotation(bot_secret: &str, merges: bool) -> String {
 #[must_use]
 pub fn candidate_secret(target: &str) -> String {
     format!("{target}-candidate")
+}
+
+/// Name of the Secret that keeps the value of `target` before the last one.
+#[must_use]
+pub fn previous_secret(target: &str) -> String {
+    format!("{target}-previous")
 }
 
 /// Name of the Job that tries the data of this fingerprint.

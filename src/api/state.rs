@@ -74,6 +74,18 @@ pub struct KeyChange {
     /// none can have begun without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub added: bool,
+    /// Where the change took an earlier value back: pods that began before this
+    /// hold that value already, unless one of their containers was started later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_before: Option<Timestamp>,
+}
+
+/// A value that was taken back because a workload failed on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenBack {
+    /// Its revision: data of that fingerprint is not written again.
+    #[serde(with = "text")]
+    pub revision: Revision,
 }
 
 /// When a value that ends, such as an access token, is to be had anew.
@@ -115,6 +127,10 @@ pub struct State {
     /// otherwise, and an interval of 0 brings no read before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal: Option<Renewal>,
+    /// The value that this one took back, as long as the source gives no other.
+    /// Written together with the data: nothing can separate the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
 }
 
 impl State {
@@ -133,6 +149,7 @@ impl State {
             && self.digests == other.digests
             && self.versions == other.versions
             && self.quiet == other.quiet
+            && self.taken_back == other.taken_back
             && self.changed.keys().eq(other.changed.keys())
     }
 

@@ -136,6 +136,10 @@ pub struct RotationStatus {
     /// Why it waits, or why it ended as it did.
     #[serde(default)]
     pub message: String,
+    /// The Secret that keeps the value before, to be written back where a
+    /// workload fails (rollout.onFailure).
+    #[serde(default)]
+    pub previous: String,
 }
 
 /// When a rotation came into a phase.
@@ -165,6 +169,8 @@ pub enum RotationPhase {
     Rejected,
     /// A workload failed on it; no further one is touched.
     Halted,
+    /// A workload failed on it, and the value before was written back.
+    RolledBack,
 }
 
 impl RotationPhase {
@@ -179,6 +185,7 @@ impl RotationPhase {
             Self::OldRetired => "OldRetired",
             Self::Rejected => "Rejected",
             Self::Halted => "Halted",
+            Self::RolledBack => "RolledBack",
         }
     }
 }

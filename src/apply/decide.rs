@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::Desired;
-use crate::api::{KeyChange, Revision, State};
+use super::{Desired, Origin};
+use crate::api::{KeyChange, Revision, State, TakenBack};
 
 /// What is known of the data that pods may hold, before this write.
 #[derive(Debug, Default)]
@@ -53,9 +53,14 @@ pub fn next_state(desired: &Desired, digest_key: &str, fingerprint: &str, known:
     // One that went rolls nobody either.
     let gone = base.quiet.iter().filter(|key| !desired.digests.contains_key(*key));
     let quiet: BTreeSet<_> = desired.quiet.iter().chain(gone).cloned().collect();
-    let news = News { quiet: &quiet, added: &added, now };
+    let same_before = match desired.origin {
+        Origin::Previous { same_before, .. } => same_before,
+        Origin::Source | Origin::Pinned => None,
+    };
+    let news = News { quiet: &quiet, added: &added, same_before, now };
 
     let is_new = latest.number == 0;
+    let taken_back = base.taken_back.clone().map(|taken| (base.revision.clone(), taken));
     let is_latest = latest.number == base.revision.number;
     // With the state on the Secret lost, or an old one restored, an edit of
     // `rolls` alone must not make the same data look another.
@@ -89,8 +94,9 @@ pub fn next_state(desired: &Desired, digest_key: &str, fingerprint: &str, known:
             if desired.quiet.contains(key) && !initial {
                 continue;
             }
-            next.changed
-                .insert(key.clone(), KeyChange { revision: next.revision.clone(), at: now, initial, added: false });
+            let revision = next.revision.clone();
+            let change = KeyChange { revision, at: now, initial, added: false, same_before: None };
+            next.changed.insert(key.clone(), change);
         }
         record(&mut next, known.changed_since_handed.iter().flatten(), &news);
     } else if unchanged {
@@ -128,6 +134,11 @@ pub fn next_state(desired: &Desired, digest_key: &str, fingerprint: &str, known:
         let keys = comparable.unwrap_or_else(|| desired.digests.keys().cloned().collect());
         record(&mut next, keys.iter(), &news);
     }
+    next.taken_back = match &desired.origin {
+        Origin::Source => None,
+        Origin::Pinned => taken_back.filter(|(revision, _)| *revision == next.revision).map(|(_, taken)| taken),
+        Origin::Previous { failed, .. } => Some(TakenBack { revision: failed.clone() }),
+    };
     next
 }
 
@@ -148,6 +159,7 @@ fn rolling(mut changed: BTreeSet<String>, base: &State, desired: &Desired) -> BT
 }
 
 /// Keys with another value, new ones and ones that went.
+#[must_use]
 pub fn differences<V: PartialEq>(have: &BTreeMap<String, V>, want: &BTreeMap<String, V>) -> BTreeSet<String> {
     let changed = want.iter().filter(|(key, value)| have.get(*key) != Some(value)).map(|(key, _)| key);
     let gone = have.keys().filter(|key| !want.contains_key(*key));
@@ -162,6 +174,7 @@ fn next_has(desired: &Desired, key: &str) -> bool {
 struct News<'a> {
     quiet: &'a BTreeSet<String>,
     added: &'a BTreeSet<String>,
+    same_before: Option<Timestamp>,
     now: Timestamp,
 }
 
@@ -176,7 +189,13 @@ fn record<'a>(state: &mut State, keys: impl Iterator<Item = &'a String>, news: &
         }
         // One that rolls nobody still rolls pods that run for want of it, as
         // with the first sync.
-        let change = KeyChange { revision: state.revision.clone(), at: news.now, initial: quiet, added: new && !quiet };
+        let change = KeyChange {
+            revision: state.revision.clone(),
+            at: news.now,
+            initial: quiet,
+            added: new && !quiet,
+            same_before: news.same_before,
+        };
         state.changed.insert(key.clone(), change);
     }
 }

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::{Known, next_state};
 use crate::{
-    api::{CreationPolicy, Revision, SecretType, State},
-    apply::Desired,
+    api::{CreationPolicy, Revision, SecretType, State, TakenBack},
+    apply::{Desired, Origin},
 };
 
 fn at(second: i64) -> Timestamp {
@@ -29,6 +29,7 @@ fn desired(digests: &[(&str, &str)]) -> Desired {
         versions: BTreeMap::new(),
         quiet: BTreeSet::new(),
         renewal: None,
+        origin: Origin::Source,
     }
 }
 
@@ -249,4 +250,35 @@ proptest! {
         let third = run(&renewed, &known, 300);
         prop_assert_eq!((&second.revision, &second.changed), (&third.revision, &third.changed));
     }
+}
+
+/// As [`step`], of data from elsewhere than the source.
+fn step_from(origin: Origin, digests: &[(&str, &str)], known: &Known<'_>, second: i64) -> State {
+    let desired = Desired { origin, ..desired(digests) };
+    next_state(&desired, "key", &fingerprint(&desired), known, at(second))
+}
+
+#[test]
+fn p3_a_value_that_is_taken_back_is_a_revision_of_its_own_and_on_record_until_the_next_one() {
+    let good = step(&[("A", "1"), ("B", "1")], &Known::default(), 100);
+    let bad = step(&[("A", "2"), ("B", "1")], &live(&good), 200);
+    let back = || Origin::Previous { failed: bad.revision.clone(), same_before: Some(at(199)) };
+    let data = [("A", "1"), ("B", "1")];
+    let returned = step_from(back(), &data, &live(&bad), 300);
+    assert_eq!(returned.revision.number, bad.revision.number + 1);
+    assert_eq!(names(&returned), ["A"]);
+    assert_eq!((returned.changed["A"].at, returned.changed["A"].same_before), (at(300), Some(at(199))));
+    assert_eq!(returned.taken_back, Some(TakenBack { revision: bad.revision.clone() }));
+    // Drift that is put right, or the write repeated after a crash.
+    let again = step_from(back(), &data, &live(&returned), 400);
+    assert!(again.says_the_same_as(&returned));
+    // A credential that came back is given as long as it is good.
+    let pinned = step_from(Origin::Pinned, &data, &live(&returned), 500);
+    assert!(pinned.says_the_same_as(&returned));
+    let next = step_from(Origin::Pinned, &[("A", "3"), ("B", "1")], &live(&returned), 600);
+    assert_eq!((next.taken_back, next.changed["A"].same_before), (None, None));
+    // The source itself goes back: nothing is held off any more, and nobody rolls.
+    let source = step(&data, &live(&returned), 700);
+    assert_eq!((&source.revision, &source.taken_back), (&returned.revision, &None));
+    assert!(!source.says_the_same_as(&returned));
 }

@@ -2,17 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{
+    ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference, jiff::Timestamp,
+};
 use kube::{Resource, api::ObjectMeta};
 
 use crate::{
     api::{
-        ANNOTATION_STATE, BotSecret, CreationPolicy, LABEL_OWNER, Renewal, SecretType, State, owner_label,
+        ANNOTATION_STATE, BotSecret, CreationPolicy, LABEL_OWNER, Renewal, Revision, SecretType, State, owner_label,
         state_annotation,
     },
     secret::SecretData,
     watch::SecretFacts,
 };
+
+/// Where the data comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// What the source gives now.
+    #[default]
+    Source,
+    /// The same, while a value that was taken back may come again: a credential
+    /// that was issued is given for as long as it is good.
+    Pinned,
+    /// The value before: a workload failed on the one that came after.
+    Previous {
+        /// The revision that is taken back.
+        failed: Revision,
+        /// Pods that began before this hold the value already.
+        same_before: Option<Timestamp>,
+    },
+}
 
 /// The Secret as a BotSecret wants it.
 #[derive(Debug)]
@@ -45,6 +65,8 @@ pub struct Desired {
     pub quiet: BTreeSet<String>,
     /// When one of the values ends.
     pub renewal: Option<Renewal>,
+    /// Where they come from.
+    pub origin: Origin,
 }
 
 impl Desired {
@@ -81,6 +103,7 @@ impl Desired {
             versions,
             quiet: BTreeSet::new(),
             renewal: None,
+            origin: Origin::Source,
         })
     }
 

@@ -6,16 +6,20 @@
 //! body. A bare server-side apply would be no precondition: a late replay puts
 //! old data back, and an absent object is created.
 
+mod aside;
 mod decide;
 mod desired;
 mod error;
 #[cfg(test)]
 mod loss_tests;
+mod previous;
 mod recorded;
 mod write;
 
-pub use decide::{Known, next_state};
-pub use desired::Desired;
+pub use aside::{Aside, AsideError};
+pub use decide::{Known, differences, next_state};
+pub use desired::{Desired, Origin};
 pub use error::{ApplyError, ApplyProblem};
+pub use previous::{Kept, Previous};
 pub use recorded::{is_as_recorded, rolling_digest};
 pub use write::{Applied, Before, Effect, apply, delete, differs, may_be_written};

@@ -8,7 +8,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 
-use super::{ApplyError, ApplyProblem, Desired, Known, next_state, recorded::is_as_recorded};
+use super::{ApplyError, ApplyProblem, Desired, Known, Origin, next_state, recorded::is_as_recorded};
 use crate::{
     api::{CreationPolicy, Revision, SecretType, State, TargetStatus, field_manager},
     build::DigestKey,
@@ -41,6 +41,14 @@ pub struct Applied {
     pub rotated: bool,
     /// Whether somebody else's change to the data was undone.
     pub repaired: bool,
+}
+
+impl Applied {
+    /// Nothing had to be written.
+    #[must_use]
+    pub fn unchanged(facts: &SecretFacts, state: &State) -> Self {
+        Self { effect: Effect::Unchanged, facts: facts.clone(), state: state.clone(), rotated: false, repaired: false }
+    }
 }
 
 /// What is known before the Secret is read.
@@ -161,13 +169,9 @@ fn unchanged(desired: &Desired, key: &DigestKey, before: &Before<'_>) -> Option<
     let same_data =
         state.digest_key == key.id() && state.digests == desired.digests && state.versions == desired.versions;
     let same_data = same_data && state.quiet == desired.quiet;
-    (same_object && same_data && desired.metadata_matches(facts)).then(|| Applied {
-        effect: Effect::Unchanged,
-        facts: facts.clone(),
-        state: state.clone(),
-        rotated: false,
-        repaired: false,
-    })
+    // What was taken back is over once the source gives this again.
+    let same_data = same_data && (state.taken_back.is_none() || desired.origin != Origin::Source);
+    (same_object && same_data && desired.metadata_matches(facts)).then(|| Applied::unchanged(facts, state))
 }
 
 async fn create(

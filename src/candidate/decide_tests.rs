@@ -57,6 +57,7 @@ fn rotation(phase: RotationPhase, revision: &str) -> RotationStatus {
         started: Time(at(1)),
         times: Vec::new(),
         message: "why".to_owned(),
+        previous: String::new(),
     }
 }
 

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{
-    ByteString,
-    api::{
-        batch::v1::{CronJob, Job},
-        core::v1::{Pod, Secret},
-    },
+use k8s_openapi::api::{
+    batch::v1::{CronJob, Job},
+    core::v1::{Pod, Secret},
 };
 use kube::{
     Api, Client, ResourceExt as _,
@@ -22,8 +19,8 @@ use super::{
     job::{JobFacts, has_our_label},
 };
 use crate::{
-    api::{ANNOTATION_CANDIDATE, LABEL_CANDIDATE, candidate_job, owner_label},
-    apply::ApplyError,
+    api::{ANNOTATION_CANDIDATE, LABEL_CANDIDATE, candidate_job},
+    apply::{Aside, AsideError},
     deadline::within,
     watch::SECRET_FIELD_MANAGER,
 };
@@ -31,7 +28,7 @@ use crate::{
 /// What asks the API server on behalf of one trial.
 pub(super) struct Requests<'a> {
     trial: &'a Trial<'a>,
-    secrets: Api<Secret>,
+    aside: Aside<'a>,
     pods: Api<Pod>,
     // Untyped: what a newer Kubernetes knows of a Job is taken over too.
     cron_jobs: Api<DynamicObject>,
@@ -49,7 +46,7 @@ impl<'a> Requests<'a> {
         let untyped = |resource| Api::namespaced_with(client.clone(), namespace, &resource);
         Self {
             trial,
-            secrets: Api::namespaced(client.clone(), namespace),
+            aside: Aside::new(client, trial.desired, trial.secret(), LABEL_CANDIDATE),
             pods: Api::namespaced(client.clone(), namespace),
             cron_jobs: untyped(ApiResource::erase::<CronJob>(&())),
             jobs: untyped(ApiResource::erase::<Job>(&())),
@@ -125,79 +122,26 @@ impl<'a> Requests<'a> {
     }
 
     pub(super) async fn secret(&self) -> Result<Option<Secret>, CandidateError> {
-        Ok(within(self.secrets.get_opt(&self.trial.secret())).await.map_err(|error| self.of_secret(&error))?)
+        Ok(self.aside.get().await?)
     }
 
     /// Makes the candidate hold the data, where it does not yet.
     pub(super) async fn put_secret(&self, live: Option<&Secret>) -> Result<(), CandidateError> {
-        let wanted = self.wanted();
-        let Some(live) = live else {
-            let made = within(self.secrets.create(&post_params(), &wanted)).await;
-            return made.map(drop).map_err(|error| self.of_secret(&error).into());
-        };
-        let (name, meta) = (self.trial.secret(), &live.metadata);
-        if !self.is_ours(meta) {
-            return Err(CandidateError::Foreign(format!(
+        let annotation = (ANNOTATION_CANDIDATE.to_owned(), self.trial.fingerprint.to_owned());
+        let put = self.aside.put(live, &self.trial.desired.data, BTreeMap::from([annotation])).await;
+        let name = self.aside.name();
+        put.map_err(|error| match error {
+            AsideError::Secret(error) => error.into(),
+            AsideError::Foreign => CandidateError::Foreign(format!(
                 "Secret {name} exists and is not this BotSecret's candidate: delete it or choose another target.name, so that a new value can be tried in it"
-            )));
-        }
-        if meta.deletion_timestamp.is_some() {
-            return Err(CandidateError::Conflict(format!("Secret {name}")));
-        }
-        if live.type_ != wanted.type_ || live.immutable == Some(true) {
-            // Neither can be changed. Made anew by the next pass.
-            self.delete_secret().await?;
-            return Err(CandidateError::Conflict(format!("Secret {name}")));
-        }
-        let same_owner = meta.owner_references == wanted.metadata.owner_references;
-        if live.data == wanted.data && fingerprint_of(live) == fingerprint_of(&wanted) && same_owner {
-            return Ok(());
-        }
-        let mut wanted = wanted;
-        wanted.metadata.uid.clone_from(&meta.uid);
-        wanted.metadata.resource_version.clone_from(&meta.resource_version);
-        let written = within(self.secrets.replace(&name, &post_params(), &wanted)).await;
-        written.map(drop).map_err(|error| self.of_secret(&error).into())
-    }
-
-    fn wanted(&self) -> Secret {
-        let desired = self.trial.desired;
-        let data = desired.data.iter().map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())));
-        let one = |name: &str, value: &str| Some(BTreeMap::from([(name.to_owned(), value.to_owned())]));
-        Secret {
-            metadata: ObjectMeta {
-                name: Some(self.trial.secret()),
-                namespace: Some(desired.namespace.clone()),
-                labels: one(LABEL_CANDIDATE, &owner_label(&desired.bot_secret)),
-                annotations: one(ANNOTATION_CANDIDATE, self.trial.fingerprint),
-                owner_references: Some(vec![desired.owner.clone()]),
-                ..ObjectMeta::default()
-            },
-            data: Some(data.collect()),
-            type_: Some(desired.type_.name().to_owned()),
-            ..Secret::default()
-        }
+            )),
+            AsideError::Changed => CandidateError::Conflict(format!("Secret {name}")),
+        })
     }
 
     /// Deletes the candidate, if it is ours and there.
     pub(super) async fn delete_secret(&self) -> Result<(), CandidateError> {
-        let Some(live) = self.secret().await?.filter(|live| self.is_ours(&live.metadata)) else { return Ok(()) };
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: live.metadata.uid.clone(),
-                resource_version: live.metadata.resource_version.clone(),
-            }),
-            ..DeleteParams::default()
-        };
-        match within(self.secrets.delete(&self.trial.secret(), &params)).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(self.of_secret(&error).into()),
-        }
-    }
-
-    fn of_secret(&self, error: &kube::Error) -> ApplyError {
-        ApplyError::from_api(error, &self.trial.secret(), &self.trial.desired.data)
+        Ok(self.aside.delete().await?)
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Shown<'a> {
     pub in_sight: bool,
     /// Whether it names workloads, which may use the Secret unseen.
     pub named: bool,
+    /// Whether the Secret holds the value before, since a workload failed on the
+    /// one that came after.
+    pub taken_back: bool,
 }
 
 /// What lies on the Secret is live, and what it took the place of retires.
@@ -34,8 +37,12 @@ pub fn align(all: &mut [Held], shown: &Shown<'_>) -> bool {
     for held in all.iter_mut() {
         held.record.unseen |= shown.named;
         if is_there(held) {
-            if held.record.stage == Stage::Issuing {
+            let came_back = shown.taken_back && held.record.stage == Stage::Retiring;
+            if held.record.stage == Stage::Issuing || came_back {
                 held.record.stage = Stage::Live;
+            }
+            if came_back {
+                (held.record.replaced_by, held.record.retired, held.superseded) = (0, None, false);
             }
             place::found(&mut held.record.places, shown.secret);
             held.seen = Some(shown.revision);

@@ -22,7 +22,17 @@ fn held(stage: Stage, entry: &str, sealed: &str) -> Held {
 
 fn shown<'a>(secret: &'a str, sealed: &'a str, revision: u64, asked: &'a [Fingerprint]) -> Shown<'a> {
     let written = at(1_000_000 + i64::try_from(revision).expect("small"));
-    Shown { secret, sealed, revision, written, now: at(1_500_000), asked, in_sight: true, named: false }
+    Shown {
+        secret,
+        sealed,
+        revision,
+        written,
+        now: at(1_500_000),
+        asked,
+        in_sight: true,
+        named: false,
+        taken_back: false,
+    }
 }
 
 fn asked(entries: &[&str]) -> Vec<Fingerprint> {
@@ -97,4 +107,22 @@ fn p7_workloads_that_were_named_at_any_time_are_on_record() {
     align(&mut all, &Shown { named: true, ..shown("db", "one", 6, &asked) });
     align(&mut all, &shown("db", "one", 6, &asked));
     assert!(all[0].record.unseen);
+}
+
+#[test]
+fn p7_a_credential_that_comes_back_is_live_again_and_what_had_taken_its_place_retires() {
+    let asked = asked(&["e"]);
+    let mut all = vec![held(Stage::Live, "e", "one"), held(Stage::Issuing, "e", "two")];
+    all[0].superseded = true;
+    align(&mut all, &shown("db", "two", 7, &asked));
+    assert_eq!(stages(&all), [Stage::Retiring, Stage::Live]);
+    // An old copy that somebody put there is no reason.
+    assert!(!align(&mut all, &Shown { asked: &[], in_sight: false, ..shown("db", "one", 8, &asked) }));
+    assert_eq!(stages(&all), [Stage::Retiring, Stage::Live]);
+    assert!(align(&mut all, &Shown { taken_back: true, ..shown("db", "one", 8, &asked) }));
+    assert_eq!(stages(&all), [Stage::Live, Stage::Retiring]);
+    let (old, new) = (&all[0].record, &all[1].record);
+    assert_eq!((old.replaced_by, old.retired, all[0].superseded), (0, None, false));
+    assert_eq!(old.places, [Place::at("db")]);
+    assert_eq!((new.replaced_by, new.retired), (8, Some(at(1_000_008))));
 }

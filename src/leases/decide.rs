@@ -39,8 +39,8 @@ impl Part {
     }
 
     /// From when on its credential must be replaced.
-    fn replacement(&self, rollout: Duration) -> Instant {
-        self.ends.checked_sub(need(self.life, rollout)).unwrap_or(self.ends)
+    fn replacement(&self, need: impl Fn(Duration) -> Duration) -> Instant {
+        self.ends.checked_sub(need(self.life)).unwrap_or(self.ends)
     }
 }
 
@@ -57,10 +57,10 @@ impl Token {
     /// From when on a credential must be replaced because of it. A login that
     /// outlasts it needs no renewal before its own end. Otherwise there is time
     /// for a rollout, through which the old login is renewed still.
-    fn replacement(&self, login: &Part, rollout: Duration) -> Instant {
+    fn replacement(&self, login: &Part, need: impl Fn(Duration) -> Duration) -> Instant {
         let ends = self.ends.max(login.ends);
         let life = self.life.min(login.life.max(LEAST_FOR_TOKEN));
-        ends.checked_sub(need(life, rollout)).unwrap_or(ends)
+        ends.checked_sub(need(life)).unwrap_or(ends)
     }
 }
 
@@ -72,7 +72,15 @@ pub fn need(life: Duration, rollout: Duration) -> Duration {
     (life / 3).max(rollout.min(life / 3 * 2))
 }
 
+/// The same of a credential that came back: what took its place has failed, so
+/// half of that time is left for the next try.
+#[must_use]
+pub fn need_again(life: Duration, rollout: Duration) -> Duration {
+    need(life, rollout) / 2
+}
+
 /// What is known of one credential.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// Its stage.
@@ -90,6 +98,9 @@ pub struct Facts<'a> {
     pub retry: Option<Instant>,
     /// Whether no pod that may hold it is left, or its grace is over.
     pub released: bool,
+    /// Whether it came back, since a workload failed on what had taken its place:
+    /// then it is replaced later, once more.
+    pub came_back: bool,
 }
 
 /// What to do about it.
@@ -140,9 +151,11 @@ pub fn decide(facts: &Facts<'_>, now: Instant, rollout: Duration) -> Step {
     if due.is_some_and(|due| due <= now) {
         return Step::Renew;
     }
-    let by_token = facts.token.zip(parts.first()).map(|(token, login)| token.replacement(login, rollout));
+    let need = |life| if facts.came_back { need_again(life, rollout) } else { need(life, rollout) };
+    let by_token = facts.token.zip(parts.first()).map(|(token, login)| token.replacement(login, need));
+    let is_last = |part: &Part| part.last && !facts.came_back;
     if replaceable
-        && (parts.iter().any(|part| part.last || !part.open && part.replacement(rollout) <= now)
+        && (parts.iter().any(|part| is_last(part) || !part.open && part.replacement(need) <= now)
             || by_token.is_some_and(|at| at <= now))
     {
         return Step::Replace;
@@ -150,7 +163,7 @@ pub fn decide(facts: &Facts<'_>, now: Instant, rollout: Duration) -> Step {
     // A part that cannot be renewed makes renewing the others no less useful:
     // the credential must live until its replacement is rolled out.
     let closed = parts.iter().filter(|part| !part.open).map(|part| {
-        let turn = if replaceable { part.replacement(rollout) } else { part.ends };
+        let turn = if replaceable { part.replacement(need) } else { part.ends };
         if turn > now { turn } else { part.ends }
     });
     let ends = parts.iter().map(|part| part.ends);

@@ -18,7 +18,16 @@ fn part(now: Instant, life: u64, left: u64, open: bool) -> Part {
 }
 
 fn live(parts: Option<&[Part]>) -> Facts<'_> {
-    Facts { stage: Stage::Live, wanted: true, has_values: true, parts, token: None, retry: None, released: false }
+    Facts {
+        stage: Stage::Live,
+        wanted: true,
+        has_values: true,
+        parts,
+        token: None,
+        retry: None,
+        released: false,
+        came_back: false,
+    }
 }
 
 #[test]
@@ -189,4 +198,16 @@ fn p7_a_new_credential_is_never_due_at_once_however_short_its_token() {
             assert_ne!(step, Step::Replace, "{token_life} {login}");
         }
     }
+}
+
+#[test]
+fn p7_a_credential_that_came_back_is_replaced_once_more_but_not_at_once() {
+    let now = Instant::now() + secs(3600);
+    let of = |left: u64, last: bool| [Part { last, ..part(now, 60, left, false) }];
+    let step = |parts: &[Part], came_back: bool| decide(&Facts { came_back, ..live(Some(parts)) }, now, NONE);
+    assert_eq!(step(&of(15, false), false), Step::Replace);
+    assert_eq!(step(&of(15, false), true), Step::Wait(Some(now + secs(5))));
+    assert_eq!(step(&of(30, true), false), Step::Replace);
+    assert_eq!(step(&of(30, true), true), Step::Wait(Some(now + secs(20))));
+    assert_eq!(step(&of(10, true), true), Step::Replace);
 }

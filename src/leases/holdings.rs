@@ -99,6 +99,9 @@ pub struct Holdings {
     pub loaded: bool,
     /// Whether a credential is to be issued.
     pub due: bool,
+    /// Whether those on the Secret came back, since a workload failed on what
+    /// had taken their place.
+    pub came_back: bool,
     /// Issues that were refused for good.
     pub refusals: Refusals,
     /// When to look again.

@@ -16,7 +16,7 @@ mod refusals;
 mod sealed;
 
 pub use align::{Shown, align};
-pub use decide::{Facts, Part, Step, Token, decide, need, renewal};
+pub use decide::{Facts, Part, Step, Token, decide, need, need_again, renewal};
 pub use holdings::{Held, Holdings};
 pub use place::{Judge, Place, Rollouts, may_hold};
 pub use record::{Fingerprint, Record, Stage};

@@ -34,6 +34,7 @@ fn retired() -> Record {
 fn pod(created: i64) -> PodFacts {
     PodFacts {
         name: "pod".into(),
+        uid: "pod".into(),
         created: Some(at(created)),
         scheduled: true,
         terminating: false,

@@ -104,7 +104,7 @@ pub fn refresh_requested(object: &BotSecret) -> Option<&str> {
 /// An interval of 0, and the Secret is there as this generation wanted it.
 fn is_read_for_good(observed: &Observed) -> bool {
     let object = &observed.bot_secret;
-    object.spec.interval().period().is_none() && is_synced(object) && !is_drifted(observed)
+    object.spec.interval().period().is_none() && (is_synced(object) || is_taken_back(object)) && !is_drifted(observed)
 }
 
 /// Whether the status says that the Secret is there as the present spec wants
@@ -116,6 +116,17 @@ pub fn is_synced(object: &BotSecret) -> bool {
         condition.type_ == "Synced"
             && condition.status == "True"
             && condition.observed_generation == object.metadata.generation
+    })
+}
+
+/// Whether the status says that what was read for the present spec was taken
+/// back.
+fn is_taken_back(object: &BotSecret) -> bool {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|one| {
+        one.type_ == "Synced"
+            && one.reason == Reason::RolledBack.name()
+            && one.observed_generation == object.metadata.generation
     })
 }
 

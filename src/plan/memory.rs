@@ -67,11 +67,13 @@ pub struct Memory {
     pub problem: Option<Problem>,
     /// What the status does not say yet because it could not be written, and
     /// the generation that it is about.
-    pub unreported: Option<(Option<i64>, Outcome)>,
+    pub unreported: Option<(Option<i64>, Box<Outcome>)>,
     /// How often in a row the status could not be written.
     pub unwritten: u32,
     /// The trial of a new value.
     pub candidate: CandidateNotes,
+    /// Taking back a value on which a workload failed.
+    pub back: BackNotes,
     /// Credentials that were issued for it.
     pub leases: Holdings,
 }
@@ -83,6 +85,21 @@ pub struct CandidateNotes {
     pub looks: u32,
     /// Whether nothing is left of the last trial. Not known after a restart.
     pub is_clean: bool,
+}
+
+/// Notes on a value that is to be taken back.
+#[derive(Debug, Default)]
+pub struct BackNotes {
+    /// Looks in a row, for their back-off.
+    pub looks: u32,
+    /// When to look again whether the value before is good.
+    pub again: Option<Instant>,
+    /// Whether a Job is trying it.
+    pub is_tried: bool,
+    /// What holds it up.
+    pub why: Option<String>,
+    /// Why it cannot be done, of which revision and generation.
+    pub refused: Option<((String, Option<i64>), String)>,
 }
 
 /// Recent repairs of a Secret.

@@ -85,6 +85,7 @@ fn tried(
         started: Time(now),
         times: Vec::new(),
         message: String::new(),
+        previous: String::new(),
     });
     enter(&mut next, phase, now);
     message.clone_into(&mut next.message);
@@ -121,6 +122,7 @@ mod tests {
             started: Time(at(1)),
             times: Vec::new(),
             message: String::new(),
+            previous: String::new(),
         };
         for (second, phase) in (1..).zip(phases) {
             enter(&mut rotation, *phase, at(second));

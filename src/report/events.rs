@@ -41,7 +41,8 @@ pub fn notices(before: &BotSecret, after: &BotSecretStatus, outcome: &Outcome) -
             notices.push(Notice { warning: true, reason: reason.name(), action: "Sync", note: ready.message.clone() });
         }
     }
-    if outcome.rotated {
+    let is_back = matches!(outcome.sync, SyncReport::TakenBack { .. });
+    if outcome.rotated && !is_back {
         let note = format!("a value changed at the source: Secret {target} was written");
         notices.push(Notice { warning: false, reason: "Rotated", action: "Write", note });
     }

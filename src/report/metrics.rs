@@ -41,6 +41,8 @@ pub struct Metrics {
     pub rotations: Counter,
     /// Patches that rolled a workload.
     pub rollouts: Counter,
+    /// Values that were taken back.
+    pub rollbacks: Counter,
     /// Changes by others that were undone.
     pub repairs: Counter,
     /// Leased credentials on record, those included that wait to be revoked.
@@ -87,6 +89,7 @@ impl Metrics {
             panics: Counter::default(),
             rotations: Counter::default(),
             rollouts: Counter::default(),
+            rollbacks: Counter::default(),
             repairs: Counter::default(),
             leases: Gauge::default(),
             leases_issued: Counter::default(),
@@ -118,6 +121,7 @@ impl Metrics {
         registry.register_with_unit("reconcile", "How long passes take", Unit::Seconds, self.seconds.clone());
         registry.register("rotations", "Changes of values that were written", self.rotations.clone());
         registry.register("rollouts", "Patches that rolled a workload", self.rollouts.clone());
+        registry.register("rollbacks", "Values that were taken back after a workload failed", self.rollbacks.clone());
         registry.register("repairs", "Changes by others that were undone", self.repairs.clone());
         registry.register("objects", "BotSecrets, by readiness", self.objects.clone());
         registry.register("leases", "Leased credentials on record, with those to be revoked", self.leases.clone());

@@ -27,11 +27,12 @@ pub struct Problem {
 }
 
 /// The half of a pass that makes the Secret true.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum SyncReport {
     /// The Secret holds the current values.
     Synced(TargetStatus),
     /// No read was due: what was reported stands.
+    #[default]
     NotDue,
     /// It could not be done; whether the values are older by now than they may
     /// be.
@@ -41,6 +42,14 @@ pub enum SyncReport {
         /// Whether Ready must be False, because the data is older than three
         /// intervals or was never there.
         stale: bool,
+    },
+    /// The Secret holds the value before, since a workload failed on the one that
+    /// the source gives.
+    TakenBack {
+        /// The Secret.
+        target: TargetStatus,
+        /// What is said of it.
+        problem: Problem,
     },
     /// A new value is being tried before it is written.
     Trying {
@@ -69,9 +78,10 @@ pub struct WorkloadReport {
 }
 
 /// The half of a pass that rolls workloads.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum RolloutReport {
     /// Nothing was looked at: what was reported stands.
+    #[default]
     NotLooked,
     /// Switched off.
     Off,
@@ -89,7 +99,7 @@ pub enum RolloutReport {
 }
 
 /// What a pass came to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// The Secret.
     pub sync: SyncReport,
@@ -103,6 +113,10 @@ pub struct Outcome {
     pub rotated: bool,
     /// Whether somebody else's change to the Secret was undone.
     pub repaired: bool,
+    /// Why a value on which a workload failed was not taken back, or not yet.
+    pub not_rolled_back: Option<String>,
+    /// Whether the value before is kept no more.
+    pub forgot_previous: bool,
 }
 
 fn named(reference: &StoreRef) -> String {
@@ -117,6 +131,12 @@ impl Problem {
     #[must_use]
     pub fn new(reason: Reason, retry: Retry, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry, store_out: None }
+    }
+
+    /// An object that the API server never gave a name or UID.
+    #[must_use]
+    pub fn nameless() -> Self {
+        Self::new(Reason::InternalError, Retry::Slow, "the BotSecret has no name or UID")
     }
 
     /// A store that cannot be used.

@@ -21,6 +21,8 @@ pub enum Reason {
     Reverted,
     /// A workload failed on a new value; no further one is touched.
     RolloutHalted,
+    /// A workload failed on a new value, and the value before was written back.
+    RolledBack,
     /// A workload could not be patched.
     RolloutRefused,
     /// A store does not exist.
@@ -83,7 +85,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Synced,
         Self::Suspended,
         Self::UpToDate,
@@ -92,6 +94,7 @@ impl Reason {
         Self::WaitingForWorkload,
         Self::Reverted,
         Self::RolloutHalted,
+        Self::RolledBack,
         Self::RolloutRefused,
         Self::StoreNotFound,
         Self::StoreNotAllowed,
@@ -135,6 +138,7 @@ impl Reason {
             Self::WaitingForWorkload => "WaitingForWorkload",
             Self::Reverted => "Reverted",
             Self::RolloutHalted => "RolloutHalted",
+            Self::RolledBack => "RolledBack",
             Self::RolloutRefused => "RolloutRefused",
             Self::StoreNotFound => "StoreNotFound",
             Self::StoreNotAllowed => "StoreNotAllowed",

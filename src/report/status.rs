@@ -11,7 +11,7 @@ use super::{
     candidate::rotation,
     rolled_out::{Kept, report_rollout},
 };
-use crate::api::{BotSecret, BotSecretStatus};
+use crate::api::{BotSecret, BotSecretStatus, RotationPhase, RotationStatus};
 
 /// The status after this outcome. Equal to the present one where there is
 /// nothing to write.
@@ -43,6 +43,12 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
             } else {
                 told = false;
             }
+        }
+        SyncReport::TakenBack { target, problem } => {
+            conditions.set("Ready", false, problem.reason, &problem.message);
+            conditions.set("Synced", false, problem.reason, &problem.message);
+            conditions.set("Stalled", true, problem.reason, &problem.message);
+            next.target = Some(target.clone());
         }
         SyncReport::Trying { message } => {
             // What is there stays good until this is decided.
@@ -79,10 +85,16 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
     let mut conditions = Conditions { list: &mut next.conditions, generation: object.metadata.generation, now };
     let mut kept = Kept { rollout: &mut next.rollout, rotation: &mut next.rotation };
     report_rollout(&mut conditions, &mut kept, &outcome.rollout);
+    if let Some(why) = &outcome.not_rolled_back {
+        conditions.add_to_halt(&mut next.rotation, why);
+    }
     conditions.derive_stalled();
     conditions.derive_reconciling();
     let before = object.status.as_ref().and_then(|status| status.rotation.as_ref());
     next.rotation = rotation(before, next.rotation.take(), &outcome.candidate, outcome.rotated, now);
+    if let Some(rotation) = next.rotation.as_mut().filter(|_| outcome.forgot_previous) {
+        rotation.previous.clear();
+    }
     // Without conditions for it, a generation counts as not looked at: kstatus
     // would take it for done.
     if told {
@@ -118,6 +130,21 @@ impl Conditions<'_> {
         match self.list.iter_mut().find(|known| known.type_ == type_) {
             Some(known) => *known = condition,
             None => self.list.push(condition),
+        }
+    }
+
+    /// Says of a rollout that was halted why its value was not taken back.
+    fn add_to_halt(&mut self, rotation: &mut Option<RotationStatus>, why: &str) {
+        let added = format!("; not rolled back: {why}");
+        if let Some(rotation) = rotation.as_mut().filter(|one| one.phase == RotationPhase::Halted)
+            && !rotation.message.ends_with(&added)
+        {
+            rotation.message.push_str(&added);
+        }
+        let halted =
+            self.list.iter().find(|one| one.type_ == "RolledOut" && one.reason == Reason::RolloutHalted.name());
+        if let Some(message) = halted.map(|one| one.message.clone()).filter(|message| !message.ends_with(&added)) {
+            self.set("RolledOut", false, Reason::RolloutHalted, &format!("{message}{added}"));
         }
     }
 

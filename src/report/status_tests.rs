@@ -7,7 +7,7 @@ use super::status;
 use crate::{
     api::{BotSecret, BotSecretStatus, TargetStatus, WorkloadStatus},
     plan::Retry,
-    report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport, WorkloadReport},
+    report::{Outcome, Problem, Reason, RolloutReport, SyncReport, WorkloadReport},
     rollout::WorkloadState,
 };
 
@@ -22,14 +22,7 @@ fn object(generation: i64, status: Option<&BotSecretStatus>) -> BotSecret {
 }
 
 fn outcome(sync: SyncReport) -> Outcome {
-    Outcome {
-        sync,
-        candidate: CandidateReport::NotLooked,
-        rollout: RolloutReport::NotLooked,
-        handled_refresh: None,
-        rotated: false,
-        repaired: false,
-    }
+    Outcome { sync, ..Outcome::default() }
 }
 
 fn synced() -> SyncReport {

@@ -6,7 +6,7 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{Resource, api::ObjectMeta};
 use serde::Deserialize;
 
-use super::required;
+use super::{Requirement, required};
 use crate::{
     api::{State, marker_annotation},
     watch::{SecretUse, UsesSecrets, null_is_default, uses_of},
@@ -86,6 +86,8 @@ struct RunningView {
 pub struct PodFacts {
     /// Its name.
     pub name: String,
+    /// Its UID.
+    pub uid: String,
     /// When it was made: it read the Secret no earlier.
     pub created: Option<Timestamp>,
     /// Whether it has a node. Before, nothing can have read a Secret for it;
@@ -116,6 +118,8 @@ pub struct PodHealth {
     pub crash_looping: bool,
     /// When the last of them was started.
     pub last_started: Option<Timestamp>,
+    /// When the first and the last of those were started that were started again.
+    pub restarted: Option<(Timestamp, Timestamp)>,
 }
 
 impl PodStatusView {
@@ -128,10 +132,15 @@ impl PodStatusView {
                 .as_ref()
                 .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
         };
+        let restarted = |one: &ContainerView| one.state.running.as_ref()?.started_at.filter(|_| one.restart_count > 0);
         PodHealth {
             ready: self.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"),
             restarts: containers().map(|container| container.restart_count).sum(),
             crash_looping: containers().any(held_back),
+            restarted: containers().filter_map(restarted).fold(None, |span, at| {
+                let (first, last) = span.unwrap_or((at, at));
+                Some((at.min(first), at.max(last)))
+            }),
             last_started: containers().filter_map(|one| one.state.running.as_ref()?.started_at).max(),
         }
     }
@@ -143,6 +152,7 @@ impl PodView {
     pub fn facts(&self) -> PodFacts {
         PodFacts {
             name: self.metadata.name.clone().unwrap_or_default(),
+            uid: self.metadata.uid.clone().unwrap_or_default(),
             created: self.metadata.creation_timestamp.as_ref().map(|time| time.0),
             scheduled: !self.spec.node_name.is_empty(),
             terminating: self.metadata.deletion_timestamp.is_some(),
@@ -163,6 +173,9 @@ impl PodView {
 
 /// How far the clocks of two API servers may be apart, in seconds.
 pub const CLOCKS_APART: i64 = 600;
+
+/// The same of a node and the API server: kubelets date what they start.
+const NODE_CLOCKS_APART: i64 = 60;
 
 /// Whether this pod may hold a value of `secret` from before the change that
 /// its own use of it requires. A pod that is Terminating still does. The list
@@ -188,9 +201,24 @@ pub fn began_before(pod: &PodFacts, secret: &str, state: &State, by_use: bool) -
     }
     let Some(requirement) = required(state, usage.filter(|_| by_use)) else { return false };
     let Some(created) = pod.created else { return true };
+    if holds_it_since_before(pod, created, &requirement) {
+        return false;
+    }
     let written = requirement.written_at.as_second();
     let marked = pod.annotations.get(&marker_annotation(secret)).is_some_and(|marker| requirement.met_by(marker));
     // Both times are the API server's, to the second: within the same second
     // the pod may have been first, unless it bears the marker.
     if marked { created.as_second() < written - CLOCKS_APART } else { created.as_second() <= written }
+}
+
+/// Whether the value that came back is the one that it began with. A container
+/// reads its environment anew when it is started again, so one that was started
+/// while the Secret held the other value may hold that.
+fn holds_it_since_before(pod: &PodFacts, created: Timestamp, requirement: &Requirement) -> bool {
+    let Some(same_before) = requirement.same_before else { return false };
+    let untouched = pod.health.restarted.is_none_or(|(first, last)| {
+        last.as_second() < same_before.as_second() - NODE_CLOCKS_APART
+            || first.as_second() > requirement.written_at.as_second() + NODE_CLOCKS_APART
+    });
+    created.as_second() < same_before.as_second() && untouched
 }

@@ -16,6 +16,9 @@ pub struct Requirement {
     pub newest: Revision,
     /// Pods that began after this moment read the new value.
     pub written_at: Timestamp,
+    /// Pods that began before this one hold it as well: an earlier value came
+    /// back.
+    pub same_before: Option<Timestamp>,
 }
 
 impl Requirement {
@@ -61,6 +64,7 @@ pub fn required(state: &State, usage: Option<&SecretUse>) -> Option<Requirement>
         revision: change.revision.clone(),
         newest: state.revision.clone(),
         written_at: change.at,
+        same_before: change.same_before,
     });
     // Keys that came with the Secret itself have no entry of their own. Whoever
     // needs any of it cannot have begun before it was there.
@@ -73,6 +77,7 @@ pub fn required(state: &State, usage: Option<&SecretUse>) -> Option<Requirement>
         revision: Revision { number: 1, key: "0".to_owned(), fingerprint: "0".to_owned() },
         newest: state.revision.clone(),
         written_at: since,
+        same_before: None,
     });
     changes.chain(made).max_by_key(|requirement| requirement.revision.number)
 }

@@ -40,7 +40,13 @@ fn state(changes: &[(&str, u64, i64, bool)]) -> State {
         changed: changes
             .iter()
             .map(|(key, number, second, added)| {
-                let change = KeyChange { revision: revision(*number), at: at(*second), initial: false, added: *added };
+                let change = KeyChange {
+                    revision: revision(*number),
+                    at: at(*second),
+                    initial: false,
+                    added: *added,
+                    same_before: None,
+                };
                 ((*key).to_owned(), change)
             })
             .collect(),
@@ -52,6 +58,7 @@ fn state(changes: &[(&str, u64, i64, bool)]) -> State {
 fn pod(created: i64, uses: SecretUse) -> PodFacts {
     PodFacts {
         name: "pod".to_owned(),
+        uid: String::new(),
         created: Some(at(created)),
         scheduled: true,
         terminating: false,

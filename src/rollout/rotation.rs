@@ -7,6 +7,7 @@ use super::{Place, Standing};
 use crate::api::{PhaseTime, RotationPhase, RotationStatus};
 
 /// What is known of the rotation in this pass.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub struct Course<'a> {
     /// The Secret's revision.
@@ -22,6 +23,10 @@ pub struct Course<'a> {
     pub why: Option<&'a str>,
     /// Whether a next round began: those which rolled already roll again.
     pub next_round: bool,
+    /// Whether it brings the value before, since a workload failed.
+    pub taken_back: bool,
+    /// The Secret that keeps the value before; empty where none does.
+    pub previous: &'a str,
 }
 
 /// How many phases are remembered.
@@ -32,19 +37,26 @@ const TIMES: usize = 16;
 pub fn next_rotation(before: Option<&RotationStatus>, course: &Course<'_>, now: Timestamp) -> Option<RotationStatus> {
     // The rotation may know the revision before the record of the Secret does.
     let begins = before.map_or(course.is_new, |before| before.revision != course.revision);
-    let open = before.filter(|before| is_open(before.phase));
+    // A value that failed and the one that takes its place are one story.
+    let goes_on = |phase| is_open(phase) || course.taken_back && phase == RotationPhase::Halted;
+    let open = before.filter(|before| goes_on(before.phase));
     let mut next = match (before, open) {
         // One that was on its way takes the new value along.
         (_, Some(open)) if !course.next_round => {
             RotationStatus { revision: course.revision.to_owned(), ..open.clone() }
         }
-        (_, Some(_)) => begun(course.revision, now),
-        _ if begins => begun(course.revision, now),
+        (_, Some(_)) => begun(course, now),
+        _ if begins => begun(course, now),
         (Some(before), _) => before.clone(),
         (None, _) => return None,
     };
     let phase = phase(course, next.phase);
     let message = course.why.filter(|_| phase != RotationPhase::Verified).unwrap_or_default();
+    if course.taken_back && phase != RotationPhase::Halted {
+        // How the value failed stays on record.
+        enter(&mut next, phase, now);
+        return Some(next);
+    }
     if matches!(next.phase, RotationPhase::Verified | RotationPhase::OldRetired) && phase == RotationPhase::Verified {
         // What has been verified stays so, and its old credential's end with it.
         return Some(next);
@@ -60,13 +72,14 @@ pub fn is_open(phase: RotationPhase) -> bool {
     matches!(phase, RotationPhase::Written | RotationPhase::Rolling)
 }
 
-fn begun(revision: &str, now: Timestamp) -> RotationStatus {
+fn begun(course: &Course<'_>, now: Timestamp) -> RotationStatus {
     RotationStatus {
-        revision: revision.to_owned(),
+        revision: course.revision.to_owned(),
         phase: RotationPhase::Written,
         started: Time(now),
         times: vec![PhaseTime { phase: RotationPhase::Written, at: Time(now) }],
         message: String::new(),
+        previous: course.previous.to_owned(),
     }
 }
 
@@ -89,7 +102,7 @@ fn phase(course: &Course<'_>, before: RotationPhase) -> RotationPhase {
     let waiting = any(|one| matches!(one.place, Place::Waiting { .. }));
     let underway = any(|one| one.place == Place::Underway);
     if !waiting && !underway && !course.left {
-        return RotationPhase::Verified;
+        return if course.taken_back { RotationPhase::RolledBack } else { RotationPhase::Verified };
     }
     let begun = underway || before == RotationPhase::Rolling || any(|one| one.place == Place::Verified);
     if begun { RotationPhase::Rolling } else { RotationPhase::Written }
@@ -109,6 +122,19 @@ mod tests {
         Timestamp::from_second(second).expect("a time")
     }
 
+    fn course() -> Course<'static> {
+        Course {
+            revision: "1.k.f",
+            is_new: false,
+            standings: &[],
+            left: false,
+            why: None,
+            next_round: false,
+            taken_back: false,
+            previous: "",
+        }
+    }
+
     fn waits() -> Place {
         Place::Waiting { not_before: None, busy: None, underway: false, failed_before: false }
     }
@@ -123,8 +149,7 @@ mod tests {
         };
         let standings: Vec<_> = places.iter().map(standing).collect();
         let is_new = before.is_none_or(|before| before.revision != revision);
-        let course =
-            Course { revision, is_new, standings: &standings, left: false, why: Some("why"), next_round: false };
+        let course = Course { revision, is_new, standings: &standings, why: Some("why"), ..course() };
         next_rotation(before, &course, at(now))
     }
 
@@ -168,8 +193,45 @@ mod tests {
 
     #[test]
     fn a_first_sync_is_no_rotation() {
-        let course =
-            Course { revision: "1.k.f", is_new: false, standings: &[], left: false, why: None, next_round: false };
-        assert_eq!(next_rotation(None, &course, at(1)), None);
+        assert_eq!(next_rotation(None, &course(), at(1)), None);
+    }
+
+    #[test]
+    fn a_value_that_is_taken_back_is_the_end_of_the_rotation_that_brought_it() {
+        use RotationPhase::{Halted, RolledBack, Rolling, Verified, Written};
+        let rolling = after(None, "2.k.f", &[Place::Underway, waits()], 1).expect("a rotation");
+        let halted = after(Some(&rolling), "2.k.f", &[Place::Failed, waits()], 2).expect("a rotation");
+        let back = |before: &RotationStatus, place: Place, now| {
+            let standings = [Standing {
+                named: (WorkloadKind::Deployment, "a"),
+                revision: "3.k.e",
+                place,
+                rolled_at: None,
+                ill_before: false,
+            }];
+            let course = Course {
+                revision: "3.k.e",
+                is_new: true,
+                standings: &standings,
+                why: Some("failed as well"),
+                taken_back: true,
+                ..course()
+            };
+            next_rotation(Some(before), &course, at(now)).expect("a rotation")
+        };
+        let begun = back(&halted, Place::Underway, 3);
+        let done = back(&begun, Place::Verified, 4);
+        assert_eq!(back(&done, Place::Verified, 5), done);
+        let phases: Vec<_> = done.times.iter().map(|one| one.phase).collect();
+        assert_eq!(phases, [Written, Rolling, Halted, Rolling, RolledBack]);
+        assert_eq!((done.revision.as_str(), done.started.0, done.message.as_str()), ("3.k.e", at(1), "why"));
+        // Should the value before fail as well, it is said and goes no further.
+        let twice = back(&begun, Place::Failed, 4);
+        assert_eq!((twice.phase, twice.message.as_str()), (Halted, "failed as well"));
+        // The next value of the source begins anew, and the source's going back
+        // to what came back ends the story.
+        let next = after(Some(&done), "4.k.g", &[waits()], 9).expect("a rotation");
+        assert_eq!((next.phase, next.started.0), (Written, at(9)));
+        assert_eq!(after(Some(&done), "3.k.e", &[Place::Verified], 9).map(|one| one.phase), Some(Verified));
     }
 }

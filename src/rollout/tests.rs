@@ -119,3 +119,33 @@ fn p3_old_pods_that_are_on_their_way_out_are_waited_for_and_not_rolled() {
     assert_eq!(decided(None, &leaving, 0), Step::Report(WorkloadState::Rolling));
     assert_eq!(decided(None, &leaving, 2), Step::Report(WorkloadState::Rolling));
 }
+
+/// Revision 106, at 12:00:30, brought back what pods that began before 12:00:10
+/// hold.
+fn taken_back() -> State {
+    let state = json!({
+        "digest_key": "k", "revision": "106.k.f104", "since": null, "digests": { "A": "a" }, "settled": true,
+        "changed": { "A": { "revision": "106.k.f104", "at": "2026-01-01T12:00:30Z", "same_before": "2026-01-01T12:00:10Z" } },
+    });
+    State::parse(&state.to_string()).expect("a state")
+}
+
+#[test]
+fn p3_a_value_that_comes_back_rolls_those_that_may_hold_the_failed_one_and_nobody_else() {
+    let holds_failed = |pod: &super::PodFacts| holds_older(pod, SECRET, &taken_back(), true);
+    assert!(!holds_failed(&pod(9, |_| {})), "it began with the value that came back");
+    assert!(holds_failed(&pod(10, |_| {})), "it may have begun with the failed one");
+    assert!(holds_failed(&pod(30, |_| {})));
+    assert!(!holds_failed(&pod(31, |_| {})));
+    let marked = pod(20, |pod| pod["metadata"]["annotations"][MARKER] = "105.k.f105".into());
+    assert!(holds_failed(&marked), "it was handed the failed one");
+    let started = |restarts: i32, at: &str| {
+        let containers =
+            json!([{ "name": "c", "restartCount": restarts, "state": { "running": { "startedAt": at } } }]);
+        pod(9, |pod| pod["status"]["containerStatuses"] = containers)
+    };
+    assert!(holds_failed(&started(1, "2026-01-01T12:00:20Z")), "a container is given the Secret of its own start");
+    assert!(!holds_failed(&started(0, "2026-01-01T12:00:20Z")), "a slow first start");
+    assert!(!holds_failed(&started(3, "2026-01-01T11:50:00Z")));
+    assert!(!holds_failed(&started(3, "2026-01-01T12:10:00Z")), "it was started with what came back");
+}

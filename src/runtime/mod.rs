@@ -11,6 +11,7 @@ mod referred;
 mod rolling;
 mod server;
 mod syncing;
+mod taking_back;
 mod telling;
 mod trying;
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     Context, leasing, rolling,
     syncing::{self, Synced},
+    taking_back::{self, Back},
     telling::report,
     trying,
 };
@@ -50,7 +51,7 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
     }
     leasing::tend(context, &observed, &mut memory).await;
     take_written(&mut observed, &mut memory);
-    let mut outcome = sync(context, &mut observed, &mut memory, &mut secret, started).await;
+    let mut outcome = Box::pin(renewed(context, &mut observed, &mut memory, &mut secret, started)).await;
     take_written(&mut observed, &mut memory);
     leasing::after_write(context, &observed, &mut memory);
     leasing::let_go_of_nothing(context, &observed.bot_secret, &mut memory).await;
@@ -67,12 +68,16 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
         (*ended, ends) = known_ends(live.filter_map(|held| held.parts.as_deref()).flatten(), Instant::now());
     } else {
         outcome.rollout = Box::pin(roll(context, &observed, &mut memory)).await;
+        outcome.forgot_previous = Box::pin(taking_back::forget(context, &observed, &outcome)).await;
+    }
+    if taking_back::is_due(&observed, &outcome, &memory) {
+        memory.back.again = Some(Instant::now());
     }
     let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
     context.metrics.passed(started.elapsed().as_secs_f64(), failure);
     let too_old = stale_from(&observed.bot_secret, &memory).filter(|at| *at > Instant::now());
-    let again =
-        [retry, memory.next_read, memory.next_look, memory.leases.next, too_old, ends].into_iter().flatten().min();
+    let again = [retry, memory.next_read, memory.next_look, memory.leases.next, memory.back.again, too_old, ends];
+    let again = again.into_iter().flatten().min();
     let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
     Done { memory, secret, object, again }
 }
@@ -96,14 +101,7 @@ fn take_written(observed: &mut Observed, memory: &mut Memory) {
 pub(super) async fn after_fault(context: &Context, object: &BotSecret) -> Done {
     let message = "the operator itself failed on this object: see its log for where, and report that; it is tried again in a minute";
     let problem = Problem::new(Reason::InternalError, Retry::Slow, message);
-    let outcome = Outcome {
-        sync: SyncReport::Failed { problem, stale: true },
-        candidate: CandidateReport::NotLooked,
-        rollout: RolloutReport::NotLooked,
-        handled_refresh: None,
-        rotated: false,
-        repaired: false,
-    };
+    let outcome = Outcome { sync: SyncReport::Failed { problem, stale: true }, ..Outcome::default() };
     let again = Instant::now() + AFTER_FAULT;
     // Counts as a failure, so that no event starts a pass before its time.
     let generation = object.metadata.generation;
@@ -114,6 +112,29 @@ pub(super) async fn after_fault(context: &Context, object: &BotSecret) -> Done {
     Done { memory, secret: None, object, again: Some(retry.map_or(again, |retry| retry.min(again))) }
 }
 
+/// The Secret, as it is to be: what failed on a workload is taken back, or else
+/// what is due is read.
+async fn renewed(
+    context: &Context,
+    observed: &mut Observed,
+    memory: &mut Memory,
+    written: &mut Option<(SecretFacts, CreationPolicy)>,
+    now: Instant,
+) -> Outcome {
+    match taking_back::step(context, observed, memory).await {
+        Back::Written(value) => {
+            let mut outcome = Outcome::default();
+            *written = Some(applied(context, observed, memory, *value, &mut outcome));
+            outcome
+        }
+        Back::Waiting => Outcome::default(),
+        Back::No(why) => {
+            let outcome = sync(context, observed, memory, written, now).await;
+            Outcome { not_rolled_back: why, ..outcome }
+        }
+    }
+}
+
 /// Fetch, build and apply, where a read is due.
 async fn sync(
     context: &Context,
@@ -122,14 +143,7 @@ async fn sync(
     written: &mut Option<(SecretFacts, CreationPolicy)>,
     now: Instant,
 ) -> Outcome {
-    let mut outcome = Outcome {
-        sync: SyncReport::NotDue,
-        candidate: CandidateReport::NotLooked,
-        rollout: RolloutReport::NotLooked,
-        handled_refresh: None,
-        rotated: false,
-        repaired: false,
-    };
+    let mut outcome = Outcome::default();
     let object = observed.bot_secret.clone();
     if memory.read_generation.is_none() && memory.renewal.is_none() {
         let recorded = syncing::state_of(observed).and_then(|state| state.renewal);
@@ -145,7 +159,7 @@ async fn sync(
             } else if let Some((_, unreported)) =
                 memory.unreported.take().filter(|(generation, _)| *generation == object.metadata.generation)
             {
-                outcome = unreported;
+                outcome = *unreported;
             } else if stale_from(&object, memory).is_some_and(|from| from <= now)
                 && let Some(problem) = memory.problem.clone()
             {
@@ -171,19 +185,9 @@ async fn sync(
     }
     let asked = refresh_requested(&object).map(str::to_owned);
     match syncing::sync(context, observed, memory, since, urgent).await {
-        Ok(Synced::Applied(applied)) => {
-            succeeded(context, observed, memory);
-            note_written(context, &object, &applied, memory);
-            let fingerprint = context.digest_key.fingerprint(&applied.state.rolling_digests());
-            outcome.candidate = CandidateReport::Over { fingerprint };
-            outcome.rotated |= applied.rotated;
-            outcome.repaired |= applied.repaired;
-            outcome.sync =
-                SyncReport::Synced(syncing::target_status(&context.digest_key, &applied.facts, &applied.state));
+        Ok(Synced::Applied(value)) => {
+            *written = Some(applied(context, observed, memory, *value, &mut outcome));
             outcome.handled_refresh = asked;
-            let facts = with_state(&object, applied.facts, applied.state);
-            observed.secret = Some(Arc::new(facts.clone()));
-            *written = Some((facts, object.spec.target().creation_policy.unwrap_or_default()));
         }
         Ok(Synced::Deleted(problem)) => {
             observed.secret = None;
@@ -208,6 +212,31 @@ async fn sync(
         }
     }
     outcome
+}
+
+/// Takes over what was written, or found to be so already.
+fn applied(
+    context: &Context,
+    observed: &mut Observed,
+    memory: &mut Memory,
+    applied: Applied,
+    outcome: &mut Outcome,
+) -> (SecretFacts, CreationPolicy) {
+    let object = observed.bot_secret.clone();
+    succeeded(context, observed, memory);
+    note_written(context, &object, &applied, memory);
+    let fingerprint = context.digest_key.fingerprint(&applied.state.rolling_digests());
+    outcome.candidate = CandidateReport::Over { fingerprint };
+    outcome.rotated |= applied.rotated;
+    outcome.repaired |= applied.repaired;
+    let target = syncing::target_status(&context.digest_key, &applied.facts, &applied.state);
+    outcome.sync = match applied.state.taken_back {
+        Some(_) => SyncReport::TakenBack { target, problem: taking_back::told(&object) },
+        None => SyncReport::Synced(target),
+    };
+    let facts = with_state(&object, applied.facts, applied.state);
+    observed.secret = Some(Arc::new(facts.clone()));
+    (facts, object.spec.target().creation_policy.unwrap_or_default())
 }
 
 /// Notes where the trial of a new value stands.

@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Context, leasing, trying};
+use super::{Context, leasing, taking_back, trying};
 use crate::{
     api::{BotSecret, CreationPolicy, DeletionPolicy, Provider, Revision, State, StoreKind, StoreRef, TargetStatus},
     apply::{Applied, Before, Desired, apply, delete, rolling_digest},
@@ -92,16 +92,20 @@ pub(super) async fn sync(
     drop(inputs);
     let data = built.data;
     let digests = context.digest_key.digests(namespace, object.target_name(), &data);
-    let mut desired = Desired::new(object, data, digests, versions)
-        .ok_or_else(|| Problem::new(Reason::InternalError, Retry::Slow, "the BotSecret has no name or UID"))?;
+    let mut desired = Desired::new(object, data, digests, versions).ok_or_else(Problem::nameless)?;
     desired.quiet = built.quiet;
     desired.renewal = memory.renewal.and_then(|renewal| renewal.to_times(Instant::now(), context.now()));
     desired.annotations.extend(leasing::annotation(context, observed, memory));
     desired.takes_over.clone_from(&observed.younger_rivals);
+    if let Some(applied) = taking_back::pinned(context, observed, &desired).await? {
+        return Ok(Synced::Applied(Box::new(applied)));
+    }
+    desired.origin = leasing::origin(object);
     let before = before(context, observed, &desired);
     if let Some(candidate) = trying::gate(context, observed, &desired, &before).await? {
         return Ok(Synced::Tried(candidate));
     }
+    taking_back::keep(context, observed, &desired).await?;
     let applied = apply(&context.client, &desired, &context.digest_key, &before, context.now())
         .await
         .map_err(|error| Problem::of_apply(&error))?;
@@ -175,7 +179,7 @@ async fn fetch(
 }
 
 /// What each of these asks of which store.
-fn by_store<T>(
+pub(super) fn by_store<T>(
     observed: &Observed,
     wanted: Vec<T>,
     store_of: impl Fn(&T) -> &StoreRef,
@@ -240,10 +244,7 @@ fn versions(
     let mut versions = BTreeMap::new();
     for (source, secret) in reads.iter().filter(|(source, _)| source.key.version.is_none() && !source.key.metadata) {
         let Some(version) = secret.version else { continue };
-        let name = match source.store.kind.unwrap_or_default() {
-            StoreKind::BotSecretStore => format!("{}:{}", source.store.name, source.key.key),
-            StoreKind::ClusterBotSecretStore => format!("cluster/{}:{}", source.store.name, source.key.key),
-        };
+        let name = version_name(source);
         if applied.and_then(|applied| applied.get(&name)).is_some_and(|applied| version < *applied) {
             let (_, first) = *memory
                 .older_seen
@@ -274,6 +275,14 @@ fn versions(
     Ok(versions)
 }
 
+/// Under which name the version of a remote secret is on record.
+pub(super) fn version_name(source: &Source) -> String {
+    match source.store.kind.unwrap_or_default() {
+        StoreKind::BotSecretStore => format!("{}:{}", source.store.name, source.key.key),
+        StoreKind::ClusterBotSecretStore => format!("cluster/{}:{}", source.store.name, source.key.key),
+    }
+}
+
 /// When the first of the values that were read is to be had anew. The same as
 /// before where it is the same value still.
 fn renewal(memory: &Memory, reads: &BTreeMap<Source, Arc<RemoteSecret>>, now: Instant) -> Option<Renewal> {
@@ -297,7 +306,7 @@ pub(super) fn state_annotation(object: &BotSecret) -> String {
 }
 
 /// What is on record of the Secret and of what pods hold.
-fn before<'a>(context: &Context, observed: &'a Observed, desired: &Desired) -> Before<'a> {
+pub(super) fn before<'a>(context: &Context, observed: &'a Observed, desired: &Desired) -> Before<'a> {
     let object = &observed.bot_secret;
     let status = object.status.as_ref();
     let recorded =

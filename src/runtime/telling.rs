@@ -53,7 +53,7 @@ pub(super) async fn report(
         }
     };
     // The next pass finds nothing due: what this one found must not get lost.
-    memory.unreported = Some((object.metadata.generation, outcome));
+    memory.unreported = Some((object.metadata.generation, Box::new(outcome)));
     let wait = first.saturating_mul(1 << memory.unwritten.min(6)).min(Duration::from_secs(30));
     memory.unwritten = memory.unwritten.saturating_add(1);
     (None, Some(Instant::now() + wait))

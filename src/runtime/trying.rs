@@ -150,7 +150,7 @@ pub(super) fn note_look(object: &BotSecret, memory: &mut Memory) {
     memory.next_read = Some(now + wait);
 }
 
-fn problem(error: &CandidateError) -> Problem {
+pub(super) fn problem(error: &CandidateError) -> Problem {
     let (reason, retry) = match error {
         CandidateError::Secret(error) => return Problem::of_apply(error),
         CandidateError::Foreign(_) => (Reason::TargetForeign, Retry::Slow),

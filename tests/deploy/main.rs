@@ -170,7 +170,7 @@ async fn the_examples_are_taken_as_they_are() {
     let said = kubectl.run(&["apply", "--server-side", "-k", &base], "").await;
     assert!(!said.contains("Warning"), "{said}");
     let examples = examples().into_iter().map(|file| format!("examples/{file}"));
-    for file in examples.chain(["deploy/verify.yaml".to_owned()]) {
+    for file in examples.chain(["verify", "roll-back"].map(|name| format!("deploy/{name}.yaml"))) {
         let text = read(&file);
         let (well, said) = wait_for(&file, Duration::from_secs(30), async || {
             let (well, said) = kubectl.attempt(&["apply", "--validate=strict", "-f", "-"], &text).await;

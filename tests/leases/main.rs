@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod away;
+mod back;
 mod bank;
 mod clocks;
 mod ends;

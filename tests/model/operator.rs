@@ -262,14 +262,7 @@ fn said(object: &BotSecret, eyes: &Eyes, synced: bool, rollout: RolloutReport, n
         let problem = Problem::new(Reason::KubernetesUnavailable, Retry::Soon, "not written");
         SyncReport::Failed { problem, stale: false }
     };
-    let outcome = Outcome {
-        sync,
-        candidate: CandidateReport::NotLooked,
-        rollout,
-        handled_refresh: None,
-        rotated: false,
-        repaired: false,
-    };
+    let outcome = Outcome { sync, rollout, ..Outcome::default() };
     Status::of(&status(object, &outcome, now))
 }
 
@@ -278,7 +271,15 @@ fn remembered(eyes: &Eyes) -> Memory {
     let looked_at = by_uid().zip(eyes.notes.looked_at).filter_map(|(uid, version)| Some((uid, version?.to_string())));
     let found = by_uid().zip(eyes.notes.found_current).filter_map(|(uid, found)| {
         let (revision, newest, written) = found?;
-        Some((uid, Requirement { revision: revision.real(), newest: newest.real(), written_at: at(written) }))
+        Some((
+            uid,
+            Requirement {
+                revision: revision.real(),
+                newest: newest.real(),
+                written_at: at(written),
+                same_before: None,
+            },
+        ))
     });
     let later = || tokio::time::Instant::now() + Duration::from_secs(3600);
     Memory {

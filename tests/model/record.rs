@@ -43,8 +43,13 @@ pub struct Stored {
 
 impl Stored {
     pub fn real(self) -> State {
-        let change =
-            |(rev, time): (Rev, i64)| KeyChange { revision: rev.real(), at: at(time), initial: false, added: false };
+        let change = |(rev, time): (Rev, i64)| KeyChange {
+            revision: rev.real(),
+            at: at(time),
+            initial: false,
+            added: false,
+            same_before: None,
+        };
         State {
             digest_key: "k".to_owned(),
             revision: self.rev.real(),

@@ -122,6 +122,7 @@ impl Workload {
     pub fn pod_facts(&self, index: usize) -> Vec<PodFacts> {
         let facts = |pod: &Pod| PodFacts {
             name: NAMES[index].to_owned(),
+            uid: String::new(),
             created: Some(at(pod.created)),
             scheduled: pod.phase != Phase::Pending,
             terminating: pod.terminating,
@@ -138,6 +139,7 @@ impl Workload {
                 restarts: if pod.restarted || pod.phase == Phase::Crashing { 2 } else { 0 },
                 crash_looping: pod.phase == Phase::Crashing,
                 last_started: (pod.phase != Phase::Pending).then(|| at(pod.started)),
+                restarted: None,
             },
         };
         self.pods.iter().map(facts).collect()

@@ -1,7 +1,9 @@
 //! What the cases share: bots that cost next to nothing, and oracles.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail, ensure};
-use botsecret::api::{ANNOTATION_STATE, State};
+use botsecret::api::{ANNOTATION_STATE, RotationPhase, State};
 use botsecret_testbed::wait_for;
 use kube::{
     ResourceExt as _,
@@ -208,4 +210,32 @@ pub async fn refresh(bench: &Bench, text: &str) -> Result {
     let annotations = json!({ "metadata": { "annotations": { "botsecret.dev/refresh": text } } });
     bench.bot_secrets().patch(NAME, &PatchParams::default(), &Patch::Merge(annotations)).await?;
     Ok(())
+}
+
+/// A bot that takes any value but one that begins with `bad`: on that it ends at
+/// once. On one that begins with `late` it is up for a moment first.
+const PICKY: &str = "trap 'exit 0' TERM; echo holds=$REVISION; case $REVISION in bad*) exit 3;; late*) touch /tmp/up; sleep 3; exit 3;; esac; touch /tmp/up; \
+                     while :; do sleep 3600 & wait $!; done";
+
+pub fn picky(kind: &str, app: &str, replicas: i32) -> Value {
+    let mut object = workload(kind, app, replicas);
+    let container = &mut object["spec"]["template"]["spec"]["containers"][0];
+    container["command"] = json!(["sh", "-c", PICKY]);
+    container["readinessProbe"] = json!({ "exec": { "command": ["test", "-e", "/tmp/up"] }, "periodSeconds": 1 });
+    object
+}
+
+/// Long enough for many workloads, one after another.
+pub const LONG: Duration = Duration::from_secs(240);
+
+/// Waits until the rotation is in this phase; answers what it says.
+pub async fn until_phase(bench: &Bench, phase: RotationPhase) -> Result<String> {
+    wait_for(&format!("the rotation to be {}", phase.name()), LONG, async || {
+        let status = bench.bot_secrets().get(NAME).await?.status.unwrap_or_default();
+        match status.rotation {
+            Some(rotation) if rotation.phase == phase => Ok(Some(rotation.message)),
+            other => bail!("{other:?}; {:?}", status.rollout),
+        }
+    })
+    .await
 }

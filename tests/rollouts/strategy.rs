@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use botsecret::api::RotationPhase;
 use botsecret_testbed::wait_for;
 use k8s_openapi::api::core::v1::Pod;
@@ -18,27 +18,11 @@ use serde_json::{Value, json};
 
 use crate::{
     common::{
-        NAME, SOURCE, delivered, deployment, expect_rollouts, patches, rotate, scene, until_rolled_out, until_state,
-        workload,
+        LONG, NAME, SOURCE, delivered, deployment, expect_rollouts, patches, picky, rotate, scene, until_phase,
+        until_rolled_out, until_state,
     },
     support::{Bench, Result},
 };
-
-/// Long enough for many workloads, one after another.
-const LONG: Duration = Duration::from_secs(240);
-
-/// A bot that takes any value but one that begins with `bad`: on that it ends at
-/// once. On one that begins with `late` it is up for a moment first.
-const PICKY: &str = "trap 'exit 0' TERM; echo holds=$REVISION; case $REVISION in bad*) exit 3;; late*) touch /tmp/up; sleep 3; exit 3;; esac; touch /tmp/up; \
-                     while :; do sleep 3600 & wait $!; done";
-
-fn picky(kind: &str, app: &str, replicas: i32) -> Value {
-    let mut object = workload(kind, app, replicas);
-    let container = &mut object["spec"]["template"]["spec"]["containers"][0];
-    container["command"] = json!(["sh", "-c", PICKY]);
-    container["readinessProbe"] = json!({ "exec": { "command": ["test", "-e", "/tmp/up"] }, "periodSeconds": 1 });
-    object
-}
 
 fn with_rollout(bench: &Bench, rollout: &Value) -> Value {
     let mut object = bench.bot_secret(NAME, SOURCE);
@@ -50,17 +34,6 @@ async fn edit(bench: &Bench, rollout: Value) -> Result {
     let patch = json!({ "spec": { "rollout": rollout } });
     bench.bot_secrets().patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await?;
     Ok(())
-}
-
-async fn until_phase(bench: &Bench, phase: RotationPhase) -> Result<String> {
-    wait_for(&format!("the rotation to be {}", phase.name()), LONG, async || {
-        let status = bench.bot_secrets().get(NAME).await?.status.unwrap_or_default();
-        match status.rotation {
-            Some(rotation) if rotation.phase == phase => Ok(Some(rotation.message)),
-            other => bail!("{other:?}; {:?}", status.rollout),
-        }
-    })
-    .await
 }
 
 /// Whether each of these apps has all its pods ready, now.

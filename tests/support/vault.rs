@@ -76,6 +76,11 @@ impl<'a> Vault<'a> {
         self.root.put_kv2(&self.name, path, data).await
     }
 
+    /// Destroys one version of a secret.
+    pub async fn destroy(&self, path: &str, version: u64) -> Result {
+        self.root.write(&format!("{}/destroy/{path}", self.name), &json!({ "versions": [version] })).await.map(drop)
+    }
+
     /// Deletes a secret with all its versions.
     pub async fn remove(&self, path: &str) -> Result {
         self.root.delete(&format!("{}/metadata/{path}", self.name)).await

@@ -20,7 +20,7 @@ pub use data::{
     MetadataPolicy, OnCollision, RemoteRef, Rewrite, RewriteRegexp, RewriteTransform,
 };
 pub use rollout::{Rollout, WorkloadChoice, WorkloadKind, WorkloadRef};
-pub use strategy::{Canary, OrderEntry, Window, WindowKind};
+pub use strategy::{Canary, OnFailure, OrderEntry, Window, WindowKind};
 pub use target::{CreationPolicy, DeletionPolicy, SecretType, Target, Template, TemplateMergePolicy};
 
 /// A Secret kept true to values in external secret managers, read with the

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::strategy::{Canary, OrderEntry, Window};
+use super::strategy::{Canary, OnFailure, OrderEntry, Window};
 use crate::api::Timeout;
 
 /// What happens to the workloads when a value rotates.
@@ -60,6 +60,9 @@ pub struct Rollout {
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(ms|s|m|h)){1,4}$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')")
         .message("write a duration from 10s to 168h, such as 10m"))]
     pub progress_deadline: Option<Timeout>,
+    /// What is done when a workload fails on a new value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
     /// The least time between two rollouts of one workload. Changes in between
     /// are merged: the next rollout brings the newest value.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -58,6 +58,19 @@ pub struct OrderEntry {
     pub after: Vec<WorkloadRef>,
 }
 
+/// Halt (the default): no further workload is touched, and the next value is
+/// tried by itself. RollBack: beyond that the last value on which every workload
+/// was well is written back, where it is known to be good still: by a lease that
+/// lives, a version that the manager still gives, or verify.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum OnFailure {
+    /// No further workload is touched.
+    #[default]
+    Halt,
+    /// The value before is written back.
+    RollBack,
+}
+
 /// Times at which workloads may roll, or may not.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -107,6 +120,12 @@ impl Rollout {
         let canary = self.canary.as_ref().filter(|canary| canary.kind == kind && canary.name == name);
         let own = canary.and_then(|canary| canary.healthy_for);
         own.or(self.healthy_for).map_or(HEALTHY_FOR, Into::into)
+    }
+
+    /// Whether a value on which a workload fails is taken back.
+    #[must_use]
+    pub fn rolls_back(&self) -> bool {
+        self.on_failure == Some(OnFailure::RollBack)
     }
 
     /// How long a workload may take to be healthy on a new value.

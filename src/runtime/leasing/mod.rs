@@ -11,6 +11,7 @@ mod foresee;
 mod issue;
 mod keep;
 mod release;
+mod restore;
 mod stages;
 
 use std::{sync::Arc, time::Duration};
@@ -22,11 +23,12 @@ use k8s_openapi::{
 use tokio::time::Instant;
 
 use self::stages::{align, doubt, is_untouched, names_workloads};
-use super::Context;
+use super::{Context, syncing};
 use crate::{
     api::{
         BotSecret, BotSecretStatus, CreationPolicy, DynamicRef, LeaseStatus, RotationPhase, StoreRef, issued_annotation,
     },
+    apply::Origin,
     fetch::ResolvedStore,
     leases::{FINALIZER, Facts, Fingerprint, Held, Holdings, Keys, Record, Stage, Step, decide, renewal},
     plan::Memory,
@@ -39,6 +41,7 @@ use crate::{
 
 pub(super) use end::conclude;
 pub(super) use issue::issued;
+pub(super) use restore::{Back, Restorable, restorable, restore};
 
 const CONDITION: &str = "LeasesRenewable";
 /// When a credential is looked at again that is due as soon as it is there.
@@ -226,6 +229,7 @@ fn facts<'a>(entries: &[Entry<'_>], holdings: &'a Holdings, at: usize, released:
         token: held.token,
         retry: held.retry,
         released,
+        came_back: holdings.came_back,
     })
 }
 
@@ -306,7 +310,8 @@ async fn load(context: &Context, keys: &Keys, observed: &Observed, holdings: &mu
             // The Secret was written, and the operator died before the status.
             held.record = sealed.record;
         }
-        held.values = (held.record.stage != Stage::Retiring).then(|| remote(sealed.values));
+        let came_back = syncing::state_of(observed).is_some_and(|state| state.taken_back.is_some());
+        held.values = (came_back || held.record.stage != Stage::Retiring).then(|| remote(sealed.values));
         held.sealed = Some(text.to_owned());
     }
     if !is_untouched(observed) {
@@ -351,6 +356,18 @@ pub(super) fn annotation(context: &Context, observed: &Observed, memory: &Memory
     let text = sealed.join(" ");
     // What lay there for entries that are gone goes too.
     (!text.is_empty() || !on_secret(observed).is_empty()).then(|| (annotation_name(&observed.bot_secret), text))
+}
+
+/// The same of credentials that come back.
+pub(super) fn sealed(object: &BotSecret, text: &str) -> Option<(String, String)> {
+    (!text.is_empty()).then(|| (annotation_name(object), text.to_owned()))
+}
+
+/// Where data comes from of which a credential is part: as long as that is given
+/// which came back, what took its place stays on record as taken back.
+pub(super) fn origin(object: &BotSecret) -> Origin {
+    let is_leased = object.spec.data_from.iter().any(|entry| entry.dynamic.is_some());
+    if is_leased { Origin::Pinned } else { Origin::Source }
 }
 
 /// What the status says of them.

@@ -49,7 +49,9 @@ pub(super) fn align(observed: &Observed, entries: &[Entry<'_>], holdings: &mut H
         asked: &asked,
         in_sight: entries.len() == object.spec.data_from.iter().filter(|entry| entry.dynamic.is_some()).count(),
         named: names_workloads(object),
+        taken_back: syncing::state_of(observed).is_some_and(|state| state.taken_back.is_some()),
     };
+    holdings.came_back = shown.taken_back;
     let retired = leases::align(&mut holdings.held, &shown);
     // What hangs on nothing cannot be revoked.
     holdings.held.retain(|held| held.record.stage != Stage::Retiring || held.record.is_revocable());

@@ -59,6 +59,7 @@ pub(super) async fn concerned<'a>(
                 revision: state.revision.clone(),
                 newest: state.revision.clone(),
                 written_at: state.since.unwrap_or_default(),
+                same_before: None,
             });
             let list = rollout.and_then(|rollout| rollout.list.as_ref()).into_iter().flatten();
             list.map(|named| Concerned {

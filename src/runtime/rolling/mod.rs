@@ -5,6 +5,7 @@ mod concerned;
 mod places;
 mod schedule;
 mod seen;
+mod stuck;
 
 use std::collections::HashSet;
 
@@ -18,7 +19,7 @@ use self::{
 };
 use super::Context;
 use crate::{
-    api::{BotSecret, Rollout, RolloutState, RotationStatus, State, WorkloadChoice, WorkloadStatus},
+    api::{BotSecret, Rollout, RolloutState, RotationStatus, State, WorkloadChoice, WorkloadStatus, previous_secret},
     plan::{Memory, Retry},
     report::{Problem, Reason, RolloutReport, WorkloadReport},
     rollout::{Bounds, Course, Place, RollOutError, Standing, Turns, WorkloadState, is_open, next_rotation, turns},
@@ -70,7 +71,7 @@ pub(super) async fn roll(
     let eye = Eye { context, object, rollout, state, shared: &observed.shared, now: context.now() };
     let (mut scene, kept, problem) = see_all(eye, &concerned, memory).await;
     let unseen = problem.is_some();
-    let (turns, problem) = take_turns(eye, &mut scene, is_urgent(object), problem, memory).await;
+    let (turns, problem) = take_turns(eye, &mut scene, is_urgent(object, state), problem, memory).await;
     if search_is_due(memory) && scene.iter().any(|seen| seen.report.state == WorkloadState::Missing) {
         memory.next_search = Some(tokio::time::Instant::now() + LOOK_IDLE);
     }
@@ -118,15 +119,16 @@ impl Standings {
             !matches!(seen.report.state, WorkloadState::RolledOut | WorkloadState::Missing | WorkloadState::Waiting)
         });
         let failed = scene.iter().find(|seen| seen.report.state == WorkloadState::Failed);
+        let taken_back = eye.state.taken_back.is_some();
         let why = failed.map(|seen| {
-            format!(
-                "{} {} failed on the new value: {}",
-                seen.report.status.kind, seen.report.status.name, seen.report.status.message
-            )
+            let value = if taken_back { "value that came back" } else { "new value" };
+            let status = &seen.report.status;
+            format!("{} {} failed on the {value}: {}", status.kind, status.name, status.message)
         });
         let why = why.or_else(|| turns.waits.values().next().cloned());
         let revision = eye.state.revision.to_string();
         let status = eye.object.status.as_ref();
+        let previous = eye.rollout.rolls_back().then(|| previous_secret(eye.object.target_name()));
         let course = Course {
             revision: &revision,
             is_new: status
@@ -136,6 +138,8 @@ impl Standings {
             left: left || unseen,
             why: why.as_deref(),
             next_round: turns.next_round,
+            taken_back,
+            previous: previous.as_deref().unwrap_or_default(),
         };
         let before = status.and_then(|status| status.rotation.as_ref());
         // While one cannot be looked at, nothing is said of the whole.
@@ -299,10 +303,10 @@ fn standing<'a>(seen: &'a Seen<'_>, place: Place) -> Standing<'a> {
     }
 }
 
-/// Whether a value of it ends by itself: then no window and no interval holds up
-/// the next one.
-fn is_urgent(object: &BotSecret) -> bool {
-    object.status.as_ref().is_some_and(|status| !status.leases.is_empty())
+/// Whether a value of it ends by itself, or what is rolled is to mend what a
+/// workload failed on: then no window and no interval holds it up.
+fn is_urgent(object: &BotSecret, state: &State) -> bool {
+    state.taken_back.is_some() || object.status.as_ref().is_some_and(|status| !status.leases.is_empty())
 }
 
 fn key_of(object: &BotSecret) -> Key {

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::time::Instant;
 
-use super::{super::Context, concerned::Concerned};
+use super::{super::Context, concerned::Concerned, stuck::replace_stuck};
 use crate::{
     api::{BotSecret, Rollout, State, WorkloadStatus, marker_annotation},
     plan::Memory,
@@ -101,6 +101,7 @@ impl<'a> Eye<'a> {
             let missing = || Seen { one, report: missing(one, patches), looked: None, refused: None };
             return Ok(one.named.then(missing));
         };
+        replace_stuck(self, &task, &looked).await;
         let uid = &looked.workload.uid;
         memory.looked_at.insert(uid.clone(), looked.workload.resource_version.clone());
         // One of the same name that was made anew is another.
