@@ -13,9 +13,9 @@ mod store;
 
 pub use bot_secret::{
     BotSecret, BotSecretSpec, Canary, CreationPolicy, DataEntry, DataFromEntry, DecodingStrategy, DeletionPolicy,
-    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, MetadataPolicy, OnCollision, OnFailure, OrderEntry,
-    RemoteRef, Rewrite, RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target, Template,
-    TemplateMergePolicy, Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
+    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, KeepPreviousSpec, MetadataPolicy, OnCollision, OnFailure,
+    OrderEntry, RemoteRef, Rewrite, RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target,
+    Template, TemplateMergePolicy, Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
 pub use duration::{Interval, Timeout};
 pub use names::{
@@ -24,7 +24,7 @@ pub use names::{
     candidate_secret, delivery_annotation, field_manager, issued_annotation, marker_annotation, owner_label,
     previous_secret, state_annotation,
 };
-pub use state::{KeyChange, Renewal, Revision, State, TakenBack, rolling_digests};
+pub use state::{KeptValue, KeyChange, Renewal, Revision, State, TakenBack, rolling_digests};
 pub use status::{
     BotSecretStatus, LeaseStatus, LeasedSecret, PhaseTime, RolloutState, RotationPhase, RotationStatus, TargetStatus,
     WorkloadStatus,

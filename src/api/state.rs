@@ -80,6 +80,15 @@ pub struct KeyChange {
     pub same_before: Option<Timestamp>,
 }
 
+/// The value that a key had before, beside it under a name of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptValue {
+    /// Keyed digest of the value, under that name.
+    pub digest: String,
+    /// It stays at least until then.
+    pub until: Timestamp,
+}
+
 /// A value that was taken back because a workload failed on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakenBack {
@@ -131,6 +140,10 @@ pub struct State {
     /// Written together with the data: nothing can separate the two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back: Option<TakenBack>,
+    /// Values that keys had before, by the key under which each lies. No workload
+    /// rolls for them: they are not among the digests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<String, KeptValue>,
 }
 
 impl State {
@@ -150,6 +163,7 @@ impl State {
             && self.versions == other.versions
             && self.quiet == other.quiet
             && self.taken_back == other.taken_back
+            && self.kept == other.kept
             && self.changed.keys().eq(other.changed.keys())
     }
 

@@ -30,6 +30,7 @@ fn desired(digests: &[(&str, &str)]) -> Desired {
         quiet: BTreeSet::new(),
         renewal: None,
         origin: Origin::Source,
+        keep_previous: None,
     }
 }
 

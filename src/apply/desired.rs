@@ -7,6 +7,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, api::ObjectMeta};
 
+use super::{KeepPrevious, Overlap};
 use crate::{
     api::{
         ANNOTATION_STATE, BotSecret, CreationPolicy, LABEL_OWNER, Renewal, Revision, SecretType, State, owner_label,
@@ -67,6 +68,8 @@ pub struct Desired {
     pub renewal: Option<Renewal>,
     /// Where they come from.
     pub origin: Origin,
+    /// Whether the values before stay beside them.
+    pub keep_previous: Option<KeepPrevious>,
 }
 
 impl Desired {
@@ -104,6 +107,7 @@ impl Desired {
             quiet: BTreeSet::new(),
             renewal: None,
             origin: Origin::Source,
+            keep_previous: None,
         })
     }
 
@@ -149,7 +153,7 @@ impl Desired {
 
     /// The whole object for a create, or for a replace of `live`.
     #[must_use]
-    pub fn to_secret(&self, state: &State, live: Option<&Secret>) -> Secret {
+    pub fn to_secret(&self, state: &State, beside: &Overlap, live: Option<&Secret>) -> Secret {
         let mut meta = live.map_or_else(
             || ObjectMeta {
                 name: Some(self.name.clone()),
@@ -170,7 +174,7 @@ impl Desired {
         }
         Secret {
             metadata: meta,
-            data: Some(self.encoded()),
+            data: Some(self.encoded(beside)),
             type_: Some(live.and_then(|live| live.type_.clone()).unwrap_or_else(|| self.type_.name().to_owned())),
             immutable: live.and_then(|live| live.immutable),
             string_data: None,
@@ -179,7 +183,7 @@ impl Desired {
 
     /// The fields that are this BotSecret's in a Secret that it shares.
     #[must_use]
-    pub fn to_merge(&self, state: &State, live: &Secret) -> serde_json::Value {
+    pub fn to_merge(&self, state: &State, beside: &Overlap, live: &Secret) -> serde_json::Value {
         let mut annotations = self.annotations.clone();
         annotations.insert(self.state_annotation(), state.to_annotation());
         serde_json::json!({
@@ -193,11 +197,15 @@ impl Desired {
                 "labels": self.labels,
                 "annotations": annotations,
             },
-            "data": self.encoded(),
+            "data": self.encoded(beside),
         })
     }
 
-    fn encoded(&self) -> BTreeMap<String, ByteString> {
-        self.data.iter().map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec()))).collect()
+    fn encoded(&self, beside: &Overlap) -> BTreeMap<String, ByteString> {
+        self.data
+            .iter()
+            .chain(&beside.data)
+            .map(|(key, value)| (key.clone(), ByteString(value.expose().to_vec())))
+            .collect()
     }
 }

@@ -8,7 +8,11 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 
-use super::{ApplyError, ApplyProblem, Desired, Known, Origin, next_state, recorded::is_as_recorded};
+use super::{
+    ApplyError, ApplyProblem, Desired, Known, Origin, Overlap, next_state,
+    overlap::{overlap, overlap_stands},
+    recorded::is_as_recorded,
+};
 use crate::{
     api::{CreationPolicy, Revision, SecretType, State, TargetStatus, field_manager},
     build::DigestKey,
@@ -81,7 +85,7 @@ pub async fn apply(
     before: &Before<'_>,
     now: Timestamp,
 ) -> Result<Applied, ApplyError> {
-    if let Some(applied) = unchanged(desired, key, before) {
+    if let Some(applied) = unchanged(desired, key, before, now) {
         return Ok(applied);
     }
     let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
@@ -144,8 +148,10 @@ pub async fn differs(client: &Client, desired: &Desired) -> Result<bool, ApplyEr
         .map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
     let Some(live) = live else { return Ok(true) };
     let facts = SecretFacts::of(live.metadata.clone());
-    let differing = live_differences(desired, &live, facts.state_in(&desired.state_annotation()));
-    Ok(differing.iter().any(|key| !desired.quiet.contains(key)))
+    let state = facts.state_in(&desired.state_annotation());
+    let differing = live_differences(desired, &Overlap::default(), &live, state);
+    let is_kept = |key: &String| state.is_some_and(|state| state.kept.contains_key(key));
+    Ok(differing.iter().any(|key| !desired.quiet.contains(key) && !is_kept(key)))
 }
 
 fn nothing_to_merge_into(desired: &Desired) -> ApplyError {
@@ -159,7 +165,7 @@ fn nothing_to_merge_into(desired: &Desired) -> ApplyError {
 }
 
 /// What can be told without a request.
-fn unchanged(desired: &Desired, key: &DigestKey, before: &Before<'_>) -> Option<Applied> {
+fn unchanged(desired: &Desired, key: &DigestKey, before: &Before<'_>, now: Timestamp) -> Option<Applied> {
     let (facts, recorded) = (before.cached?, before.recorded?);
     let state = facts.state_in(&desired.state_annotation())?;
     let same_object = facts.uid == recorded.uid
@@ -169,6 +175,7 @@ fn unchanged(desired: &Desired, key: &DigestKey, before: &Before<'_>) -> Option<
     let same_data =
         state.digest_key == key.id() && state.digests == desired.digests && state.versions == desired.versions;
     let same_data = same_data && state.quiet == desired.quiet;
+    let same_data = same_data && overlap_stands(desired, state, now);
     // What was taken back is over once the source gives this again.
     let same_data = same_data && (state.taken_back.is_none() || desired.origin != Origin::Source);
     (same_object && same_data && desired.metadata_matches(facts)).then(|| Applied::unchanged(facts, state))
@@ -192,10 +199,11 @@ async fn create(
         delivered: before.delivered,
         as_recorded: before.recorded.is_some_and(|recorded| is_as_recorded(desired, key, recorded)),
     };
-    let state = next_state(desired, &key.id(), fingerprint, &known, now);
+    let beside = overlap(desired, key, None, before.lost, now);
+    let state = State { kept: beside.kept.clone(), ..next_state(desired, &key.id(), fingerprint, &known, now) };
     let previous = before.lost.map(|state| &state.revision).or(before.revision.as_ref());
     let rotated = previous.is_some_and(|previous| *previous != state.revision);
-    let secret = desired.to_secret(&state, None);
+    let secret = desired.to_secret(&state, &beside, None);
     let made = within(api.create(&post_params(), &secret))
         .await
         .map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
@@ -220,22 +228,24 @@ async fn update(
     may_write(desired, &live)?;
     let facts = SecretFacts::of(live.metadata.clone());
     let live_state = facts.state_in(&desired.state_annotation()).cloned();
-    let differing = live_differences(desired, &live, live_state.as_ref());
+    let beside = overlap(desired, key, live.data.as_ref(), live_state.as_ref(), now);
+    let differing = live_differences(desired, &beside, &live, live_state.as_ref());
+    let of_values = rolling_part(&differing, &beside, live_state.as_ref());
     let known = Known {
         state: live_state.as_ref(),
         written_at: facts.written_at(desired.policy, &desired.bot_secret),
-        live_lacks: differing
+        live_lacks: of_values
             .iter()
             .filter(|key| live.data.as_ref().is_none_or(|data| !data.contains_key(*key)))
             .cloned()
             .collect(),
-        live_differences: Some(differing.clone()),
+        live_differences: Some(of_values.clone()),
         recorded: before.revision.clone(),
         changed_since_handed: before.changed_since_handed.clone(),
         delivered: before.delivered,
         as_recorded: before.recorded.is_some_and(|recorded| is_as_recorded(desired, key, recorded)),
     };
-    let state = next_state(desired, &key.id(), fingerprint, &known, now);
+    let state = State { kept: beside.kept.clone(), ..next_state(desired, &key.id(), fingerprint, &known, now) };
     let rotated = live_state.as_ref().is_some_and(|live| live.revision != state.revision)
         && before.revision.as_ref().is_none_or(|recorded| *recorded != state.revision);
     let same_state = live_state.as_ref().is_some_and(|live| live.says_the_same_as(&state));
@@ -245,12 +255,12 @@ async fn update(
     }
     let written = if desired.policy == CreationPolicy::Merge {
         let params = PatchParams::apply(&field_manager(&desired.bot_secret)).force();
-        within(api.patch(&desired.name, &params, &Patch::Apply(&desired.to_merge(&state, &live)))).await
+        within(api.patch(&desired.name, &params, &Patch::Apply(&desired.to_merge(&state, &beside, &live)))).await
     } else {
-        within(api.replace(&desired.name, &post_params(), &desired.to_secret(&state, Some(&live)))).await
+        within(api.replace(&desired.name, &post_params(), &desired.to_secret(&state, &beside, Some(&live)))).await
     };
     let written = written.map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
-    let repaired = !rotated && live_state.as_ref().is_some_and(|state| was_tampered(&differing, desired, state, key));
+    let repaired = !rotated && live_state.as_ref().is_some_and(|state| was_tampered(&of_values, desired, state, key));
     Ok(Applied { effect: Effect::Updated, facts: SecretFacts::of(written.metadata), state, rotated, repaired })
 }
 
@@ -331,14 +341,25 @@ fn may_write(desired: &Desired, live: &Secret) -> Result<(), ApplyError> {
 
 /// Keys of the live data that are not as desired. Of a shared Secret only this
 /// BotSecret's keys count.
-fn live_differences(desired: &Desired, live: &Secret, state: Option<&State>) -> BTreeSet<String> {
+fn live_differences(desired: &Desired, beside: &Overlap, live: &Secret, state: Option<&State>) -> BTreeSet<String> {
     let empty = std::collections::BTreeMap::new();
     let data = live.data.as_ref().unwrap_or(&empty);
-    let changed = desired.data.iter().filter(|(key, value)| data.get(*key).is_none_or(|have| have.0 != value.expose()));
-    let gone = data.keys().filter(|key| !desired.data.contains_key(*key)).filter(|key| {
-        desired.policy != CreationPolicy::Merge || state.is_some_and(|state| state.digests.contains_key(*key))
-    });
+    let wanted = desired.data.iter().chain(&beside.data);
+    let changed = wanted.filter(|(key, value)| data.get(*key).is_none_or(|have| have.0 != value.expose()));
+    let is_wanted = |key: &&String| desired.data.contains_key(*key) || beside.data.contains_key(*key);
+    let ours = |state: &State, key: &String| state.digests.contains_key(key) || state.kept.contains_key(key);
+    let gone = data
+        .keys()
+        .filter(|key| !is_wanted(key))
+        .filter(|key| desired.policy != CreationPolicy::Merge || state.is_some_and(|state| ours(state, key)));
     changed.map(|(key, _)| key).chain(gone).cloned().collect()
+}
+
+/// Those of them that are about what rolls workloads: not the values that keys
+/// had before.
+fn rolling_part(differing: &BTreeSet<String>, beside: &Overlap, state: Option<&State>) -> BTreeSet<String> {
+    let is_kept = |key: &String| state.is_some_and(|state| state.kept.contains_key(key));
+    differing.iter().filter(|key| !beside.data.contains_key(*key) && !is_kept(key)).cloned().collect()
 }
 
 /// Deletes the Secret that these facts describe, and no other.

@@ -72,6 +72,8 @@ pub struct Memory {
     pub unwritten: u32,
     /// The trial of a new value.
     pub candidate: CandidateNotes,
+    /// When the first of the values before, which lie beside the new ones, is over.
+    pub overlap_ends: Option<Instant>,
     /// Taking back a value on which a workload failed.
     pub back: BackNotes,
     /// Credentials that were issued for it.

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    Context, leasing, rolling,
+    Context, leasing, overlapping, rolling,
     syncing::{self, Synced},
     taking_back::{self, Back},
     telling::report,
@@ -76,7 +76,9 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
     let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
     context.metrics.passed(started.elapsed().as_secs_f64(), failure);
     let too_old = stale_from(&observed.bot_secret, &memory).filter(|at| *at > Instant::now());
-    let again = [retry, memory.next_read, memory.next_look, memory.leases.next, memory.back.again, too_old, ends];
+    let overlap = memory.overlap_ends.filter(|at| *at > Instant::now());
+    let again =
+        [retry, memory.next_read, memory.next_look, memory.leases.next, memory.back.again, too_old, ends, overlap];
     let again = again.into_iter().flatten().min();
     let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
     Done { memory, secret, object, again }
@@ -148,6 +150,12 @@ async fn sync(
     if memory.read_generation.is_none() && memory.renewal.is_none() {
         let recorded = syncing::state_of(observed).and_then(|state| state.renewal);
         memory.renewal = recorded.map(|times| Renewal::from_times(times, now, context.now()));
+        if let Some(state) = syncing::state_of(observed) {
+            overlapping::note(state, context.now(), memory);
+        }
+    }
+    if memory.failures == 0 && overlapping::is_over(&object, memory, now) {
+        memory.wanted_since.get_or_insert(now);
     }
     let (since, urgent) = match due(observed, memory, now) {
         Due::Read { since, urgent } => (since, urgent),
@@ -225,6 +233,7 @@ fn applied(
     let object = observed.bot_secret.clone();
     succeeded(context, observed, memory);
     note_written(context, &object, &applied, memory);
+    overlapping::note(&applied.state, context.now(), memory);
     let fingerprint = context.digest_key.fingerprint(&applied.state.rolling_digests());
     outcome.candidate = CandidateReport::Over { fingerprint };
     outcome.rotated |= applied.rotated;

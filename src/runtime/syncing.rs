@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Context, leasing, taking_back, trying};
+use super::{Context, leasing, overlapping, taking_back, trying};
 use crate::{
     api::{BotSecret, CreationPolicy, DeletionPolicy, Provider, Revision, State, StoreKind, StoreRef, TargetStatus},
     apply::{Applied, Before, Desired, apply, delete, rolling_digest},
@@ -89,11 +89,13 @@ pub(super) async fn sync(
     inputs.issued = leasing::issued(context, observed, account, memory, &inputs).await?;
     let built = build::data(&object.spec, &inputs).map_err(|error| Problem::of_build(&error))?;
     memory.renewal = renewal(memory, &inputs.reads, Instant::now());
+    let keep_previous = overlapping::keep_previous(context, observed, account, &inputs).await;
     drop(inputs);
     let data = built.data;
     let digests = context.digest_key.digests(namespace, object.target_name(), &data);
     let mut desired = Desired::new(object, data, digests, versions).ok_or_else(Problem::nameless)?;
     desired.quiet = built.quiet;
+    desired.keep_previous = keep_previous;
     desired.renewal = memory.renewal.and_then(|renewal| renewal.to_times(Instant::now(), context.now()));
     desired.annotations.extend(leasing::annotation(context, observed, memory));
     desired.takes_over.clone_from(&observed.younger_rivals);

@@ -9,6 +9,7 @@ mod credentials;
 #[allow(dead_code, reason = "shared with other tests")]
 mod kubectl;
 mod main_job;
+mod overlap;
 mod p1;
 mod p2;
 mod p4;

@@ -34,12 +34,11 @@ async fn passwords(bank: &Bank, good: bool) -> Result {
     if let Some(statements) = role["creation_statements"].as_array_mut() {
         statements.push(json!(format!("COMMENT ON ROLE \"{{{{name}}}}\" IS '{}';", bank.name)));
     }
-    if !good {
-        let letters = r#"rule "charset" { charset = "abcdefghijklmnopqrstuvwxyz0123456789" min-chars = 10 }"#;
-        let policy = format!(r#"length = 24 {letters} rule "charset" {{ charset = "%" min-chars = 1 }}"#);
-        bank.root.write(&format!("sys/policies/password/{}", bank.name), &json!({ "policy": policy })).await?;
-        role["credential_config"] = json!({ "password_policy": bank.name });
-    }
+    let letters = r#"rule "charset" { charset = "abcdefghijklmnopqrstuvwxyz0123456789" min-chars = 10 }"#;
+    let odd = if good { "" } else { r#"rule "charset" { charset = "%" min-chars = 1 }"# };
+    let policy = json!({ "policy": format!("length = 24 {letters} {odd}") });
+    bank.root.write(&format!("sys/policies/password/{}", bank.name), &policy).await?;
+    role["credential_config"] = json!({ "password_policy": bank.name });
     bank.root.write(&format!("{}/roles/bot", bank.name), &role).await.map(drop)
 }
 

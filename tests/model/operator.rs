@@ -17,7 +17,7 @@ use botsecret::{
     api::BotSecret,
     apply::{Desired, Known, next_state},
     plan::{Memory, Retry},
-    report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport, status},
+    report::{Outcome, Problem, Reason, RolloutReport, SyncReport, status},
     rollout::Requirement,
     secret::SecretData,
     watch::Observed,

@@ -60,6 +60,8 @@ impl Stored {
             versions: BTreeMap::new(),
             quiet: BTreeSet::new(),
             renewal: None,
+            taken_back: None,
+            kept: BTreeMap::new(),
         }
     }
 
@@ -146,6 +148,7 @@ impl Status {
                 started: Time(at(started)),
                 times: vec![PhaseTime { phase, at: Time(at(0)) }],
                 message: message.to_owned(),
+                previous: String::new(),
             }),
             ..BotSecretStatus::default()
         }

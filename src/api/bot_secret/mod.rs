@@ -21,7 +21,7 @@ pub use data::{
 };
 pub use rollout::{Rollout, WorkloadChoice, WorkloadKind, WorkloadRef};
 pub use strategy::{Canary, OnFailure, OrderEntry, Window, WindowKind};
-pub use target::{CreationPolicy, DeletionPolicy, SecretType, Target, Template, TemplateMergePolicy};
+pub use target::{CreationPolicy, DeletionPolicy, KeepPreviousSpec, SecretType, Target, Template, TemplateMergePolicy};
 
 /// A Secret kept true to values in external secret managers, read with the
 /// identity of the bot's own ServiceAccount.
@@ -60,6 +60,8 @@ pub use target::{CreationPolicy, DeletionPolicy, SecretType, Target, Template, T
 #[x_kube(
     validation = Rule::new("(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0)")
         .message("nothing to read: list at least one entry under data or dataFrom"),
+    validation = Rule::new("!has(self.target) || !has(self.target.keepPrevious) || !has(self.dataFrom) || !self.dataFrom.exists(d, has(d.dynamic))")
+        .message("a leased credential lives on by its lease and is no value to keep: take keepPrevious out, or dataFrom.dynamic into a BotSecret of its own"),
     validation = Rule::new("has(self.storeRef) || ((!has(self.data) || self.data.all(d, has(d.storeRef))) && (!has(self.dataFrom) || self.dataFrom.all(d, has(d.storeRef))))")
         .message("no store: set storeRef, or a storeRef on every entry of data and dataFrom"),
     validation = Rule::new("(has(self.target) && has(self.target.type) ? self.target.type : 'Opaque') == (has(oldSelf.target) && has(oldSelf.target.type) ? oldSelf.target.type : 'Opaque') || (has(self.target) && has(self.target.name) ? self.target.name : '') != (has(oldSelf.target) && has(oldSelf.target.name) ? oldSelf.target.name : '')")

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::Timeout;
+
 /// The Secret to write.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -56,9 +58,37 @@ pub struct Target {
     /// Who makes the Secret, and whether it goes with the BotSecret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_policy: Option<CreationPolicy>,
+    /// Both values for a while: what a key held before lies beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_previous: Option<KeepPreviousSpec>,
     /// What happens to the Secret when every remote secret is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// Both values for a while: what a key held before lies beside it, for keys that
+/// bots verify with, such as webhook secrets. No workload rolls for it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeepPreviousSpec {
+    /// What is put after the key's name. _PREVIOUS when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$')")
+        .message("a Secret's key consists of letters, digits, '-', '_' and '.'"))]
+    pub suffix: Option<String>,
+    /// How long the value before stays at least; it goes once every workload is
+    /// verified on the new one. 1h when not set.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(ms|s|m|h)){1,4}$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')")
+        .message("write a duration from 1s to 8760h, such as 1h"))]
+    pub for_: Option<Timeout>,
+    /// Only for these keys. For all when not set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub keys: Vec<String>,
 }
 
 /// Keys that are made of the values that were read.

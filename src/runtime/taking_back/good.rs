@@ -140,7 +140,7 @@ fn version_before(observed: &Observed, previous: &Previous, source: &Source) -> 
 }
 
 /// AWS Secrets Manager keeps the version before under a stage of that name.
-fn gives_awsprevious(observed: &Observed, source: &Source) -> bool {
+pub(in crate::runtime) fn gives_awsprevious(observed: &Observed, source: &Source) -> bool {
     let store = observed.stores.iter().find(|(reference, _)| {
         reference.name == source.store.name
             && reference.kind.unwrap_or_default() == source.store.kind.unwrap_or_default()

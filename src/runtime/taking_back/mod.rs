@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
+pub(super) use self::good::gives_awsprevious;
 use self::good::{Verdict, verdict};
 use super::{Context, leasing, syncing, trying};
 use crate::{

@@ -16,6 +16,8 @@ pub fn cases() -> Vec<Case> {
     vec![
         rollout("nothing said", json!({}), Accepted),
         rollout("nothing rolls", json!({"workloads": "None"}), Accepted),
+        rollout("what failed is taken back", json!({"onFailure": "RollBack"}), Accepted),
+        rollout("another answer to a failure", json!({"onFailure": "Retry"}), Schema("Unsupported value")),
         rollout("a list", json!({"workloads": "List", "list": list}), Accepted),
         rollout("List without a list", json!({"workloads": "List"}), Rule("workloads: List goes with list")),
         rollout("a list without List", json!({"list": list}), Rule("workloads: List goes with list")),

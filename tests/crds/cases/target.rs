@@ -46,6 +46,25 @@ pub fn cases() -> Vec<Case> {
             Rule("annotations under botsecret.dev/"),
         ),
         target("an annotation's name that is none", json!({"annotations": {"/": "a"}}), Rule("an annotation's name")),
+        target("both values", json!({"keepPrevious": {}}), Accepted),
+        target(
+            "both values of a key",
+            json!({"keepPrevious": {"suffix": ".old", "for": "24h", "keys": ["KEY"]}}),
+            Accepted,
+        ),
+        target("a suffix that is none", json!({"keepPrevious": {"suffix": "_é"}}), Rule("a Secret's key consists of")),
+        target("both values for no time", json!({"keepPrevious": {"for": "10ms"}}), Rule("from 1s to 8760h")),
+        case(
+            "both values of a leased credential",
+            with(
+                bot_secret(),
+                &[
+                    ("target", json!({"keepPrevious": {}})),
+                    ("dataFrom", json!([{"dynamic": {"path": "database/creds/bot"}}])),
+                ],
+            ),
+            Rule("lives on by its lease"),
+        ),
         target("merge", json!({"creationPolicy": "Merge", "deletionPolicy": "Retain"}), Accepted),
         target("delete what is ours", json!({"creationPolicy": "Orphan", "deletionPolicy": "Delete"}), Accepted),
         target(
