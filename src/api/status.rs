@@ -136,10 +136,13 @@ pub struct RotationStatus {
     /// Why it waits, or why it ended as it did.
     #[serde(default)]
     pub message: String,
-    /// The Secret that keeps the value before, to be written back where a
-    /// workload fails (rollout.onFailure).
+    /// The Secret in which the value before is kept, where it is, to be written
+    /// back if a workload fails (rollout.onFailure).
     #[serde(default)]
     pub previous: String,
+    /// The revision that this one took back, since a workload failed on it.
+    #[serde(default)]
+    pub taken_back: String,
 }
 
 /// When a rotation came into a phase.

@@ -29,8 +29,10 @@ pub enum AsideError {
     Secret(ApplyError),
     /// A Secret of that name is somebody else's.
     Foreign,
-    /// It changed in between, or is on its way out: try again.
+    /// It changed in between: try again.
     Changed,
+    /// It is being deleted.
+    Leaving,
 }
 
 impl<'a> Aside<'a> {
@@ -84,7 +86,7 @@ impl<'a> Aside<'a> {
             return Err(AsideError::Foreign);
         }
         if meta.deletion_timestamp.is_some() {
-            return Err(AsideError::Changed);
+            return Err(AsideError::Leaving);
         }
         if live.type_ != wanted.type_ || live.immutable == Some(true) {
             // Neither can be changed. Made anew by the next pass.

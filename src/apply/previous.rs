@@ -40,7 +40,13 @@ impl<'a> Kept<'a> {
     /// That of this target.
     #[must_use]
     pub fn of(client: &Client, beside: &'a Desired) -> Self {
-        let aside = Aside::new(client, beside, previous_secret(&beside.name), LABEL_PREVIOUS);
+        Self::named(client, beside, previous_secret(&beside.name))
+    }
+
+    /// The one of this name, as where the target had another.
+    #[must_use]
+    pub fn named(client: &Client, beside: &'a Desired, name: String) -> Self {
+        let aside = Aside::new(client, beside, name, LABEL_PREVIOUS);
         Self { aside, secrets: Api::namespaced(client.clone(), &beside.namespace), beside }
     }
 
@@ -89,6 +95,27 @@ impl<'a> Kept<'a> {
         let data = data(kept.data, |_| true);
         let is_whole = key.digests(&self.beside.namespace, &self.beside.name, &data) == state.digests;
         Ok(is_whole.then(|| Previous { state, data, issued: issued.unwrap_or_default(), kept_at }))
+    }
+
+    /// What the target holds, where that is the value that came back; `None` where
+    /// it is not.
+    ///
+    /// # Errors
+    /// As [`super::apply`].
+    pub async fn live(&self, key: &DigestKey) -> Result<Option<Previous>, ApplyError> {
+        let target = &self.beside.name;
+        let live = within(self.secrets.get_opt(target))
+            .await
+            .map_err(|error| ApplyError::from_api(&error, target, &self.beside.data))?;
+        let Some(live) = live else { return Ok(None) };
+        let facts = SecretFacts::of(live.metadata.clone());
+        let merges = self.beside.policy == CreationPolicy::Merge;
+        let issued = facts.annotations.get(&issued_annotation(&self.beside.bot_secret, merges)).cloned();
+        let Some(state) = facts.state_in(&self.beside.state_annotation()) else { return Ok(None) };
+        let data = data(live.data, |name| state.digests.contains_key(name));
+        let is_it = state.taken_back.is_some() && key.digests(&self.beside.namespace, target, &data) == state.digests;
+        let state = state.clone();
+        Ok(is_it.then(|| Previous { state, data, issued: issued.unwrap_or_default(), kept_at: None }))
     }
 
     /// Deletes it.

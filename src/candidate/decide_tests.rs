@@ -58,6 +58,7 @@ fn rotation(phase: RotationPhase, revision: &str) -> RotationStatus {
         times: Vec::new(),
         message: "why".to_owned(),
         previous: String::new(),
+        taken_back: String::new(),
     }
 }
 

@@ -135,7 +135,7 @@ impl<'a> Requests<'a> {
             AsideError::Foreign => CandidateError::Foreign(format!(
                 "Secret {name} exists and is not this BotSecret's candidate: delete it or choose another target.name, so that a new value can be tried in it"
             )),
-            AsideError::Changed => CandidateError::Conflict(format!("Secret {name}")),
+            AsideError::Changed | AsideError::Leaving => CandidateError::Conflict(format!("Secret {name}")),
         })
     }
 

@@ -43,6 +43,7 @@ fn pod(created: i64) -> PodFacts {
         controller: None,
         uses: vec![SecretUse { secret: "db".into(), required: KeySet::All, optional: KeySet::Nothing }],
         health: crate::rollout::PodHealth::default(),
+        restarted: Vec::new(),
     }
 }
 

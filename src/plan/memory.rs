@@ -54,6 +54,9 @@ pub struct Memory {
     pub uid: Option<String>,
     /// Workloads, by UID, that were found to need no rollout, and for what.
     pub found_current: HashMap<String, Requirement>,
+    /// When these are looked at once more, since a kubelet may tell late of what it
+    /// started.
+    pub found_again: Option<k8s_openapi::jiff::Timestamp>,
     /// The versions of workloads, by UID, at which they were last looked at.
     pub looked_at: HashMap<String, String>,
     /// When to look at the rollout again.
@@ -100,8 +103,19 @@ pub struct BackNotes {
     pub is_tried: bool,
     /// What holds it up.
     pub why: Option<String>,
-    /// Why it cannot be done, of which revision and generation.
-    pub refused: Option<((String, Option<i64>), String)>,
+    /// Why it cannot be done.
+    pub refused: Option<Box<Refused>>,
+}
+
+/// Why a value cannot be taken back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The value's revision.
+    pub revision: String,
+    /// Under which generation of the spec: an edit is tried anew.
+    pub generation: Option<i64>,
+    /// Why.
+    pub why: String,
 }
 
 /// Recent repairs of a Secret.

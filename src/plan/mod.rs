@@ -8,6 +8,6 @@ mod renewal;
 
 pub use backoff::{Clock, Retry, next_tick, retry_delay};
 pub use due::{Due, due, is_synced, is_tried, refresh_requested};
-pub use memory::{BackNotes, CandidateNotes, Memory, Repairs};
+pub use memory::{BackNotes, CandidateNotes, Memory, Refused, Repairs};
 pub use queue::Queue;
 pub use renewal::Renewal;

@@ -51,31 +51,35 @@ pub(super) fn rotation(
         // The rollout knows nothing of it, and would begin anew.
         (CandidateReport::NotLooked, Some(candidate)) => Some(candidate.clone()),
         (CandidateReport::Pending { fingerprint, message }, _) => {
-            tried(candidate, rolled, RotationPhase::Candidate, (fingerprint, message), now)
+            tried(before, rolled, RotationPhase::Candidate, (fingerprint, message), now)
         }
         (CandidateReport::Rejected { fingerprint, message }, _) => {
-            tried(candidate, rolled, RotationPhase::Rejected, (fingerprint, message), now)
+            tried(before, rolled, RotationPhase::Rejected, (fingerprint, message), now)
         }
         (CandidateReport::Over { fingerprint }, Some(candidate)) if candidate.revision == *fingerprint => {
             rolled.filter(|rolled| rolled != candidate).map(|rolled| continued(candidate, rolled))
         }
         (CandidateReport::Over { .. }, Some(candidate)) if !rotated => {
             // The source went back to what the Secret holds.
-            (candidate.phase == RotationPhase::Rejected).then(|| candidate.clone())
+            let is_back = rolled.filter(|rolled| !rolled.taken_back.is_empty());
+            is_back.or_else(|| (candidate.phase == RotationPhase::Rejected).then(|| candidate.clone()))
         }
         _ => rolled,
     }
 }
 
 fn tried(
-    candidate: Option<&RotationStatus>,
+    before: Option<&RotationStatus>,
     rolled: Option<RotationStatus>,
     phase: RotationPhase,
     (fingerprint, message): (&str, &str),
     now: Timestamp,
 ) -> Option<RotationStatus> {
-    // One that is on its way still is told of to its end.
-    if candidate.is_none() && rolled.as_ref().is_some_and(|rolled| is_open(rolled.phase)) {
+    let candidate = before.filter(|one| matches!(one.phase, RotationPhase::Candidate | RotationPhase::Rejected));
+    // One that is on its way still is told of to its end, and that it failed.
+    let was_open = before.is_some_and(|before| is_open(before.phase));
+    let is_news = |rolled: &RotationStatus| is_open(rolled.phase) || was_open && rolled.phase == RotationPhase::Halted;
+    if candidate.is_none() && rolled.as_ref().is_some_and(is_news) {
         return rolled;
     }
     let same = candidate.filter(|candidate| candidate.revision == fingerprint).cloned();
@@ -85,7 +89,8 @@ fn tried(
         started: Time(now),
         times: Vec::new(),
         message: String::new(),
-        previous: String::new(),
+        previous: before.map(|before| before.previous.clone()).unwrap_or_default(),
+        taken_back: String::new(),
     });
     enter(&mut next, phase, now);
     message.clone_into(&mut next.message);
@@ -123,6 +128,7 @@ mod tests {
             times: Vec::new(),
             message: String::new(),
             previous: String::new(),
+            taken_back: String::new(),
         };
         for (second, phase) in (1..).zip(phases) {
             enter(&mut rotation, *phase, at(second));

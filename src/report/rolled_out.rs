@@ -22,7 +22,8 @@ pub(super) fn report_rollout(conditions: &mut Conditions<'_>, kept: &mut Kept<'_
             *kept.rotation = None;
         }
         RolloutReport::Standing { revision, workloads, rotation, problem } => {
-            let told = Told(workloads);
+            let is_back = rotation.as_ref().is_some_and(|rotation| !rotation.taken_back.is_empty());
+            let told = Told { workloads, is_back };
             // What does not exist has no pod that holds an older value.
             let complete = problem.is_none()
                 && workloads
@@ -45,11 +46,15 @@ pub(super) fn report_rollout(conditions: &mut Conditions<'_>, kept: &mut Kept<'_
 }
 
 /// The workloads, in words.
-struct Told<'a>(&'a [WorkloadReport]);
+struct Told<'a> {
+    workloads: &'a [WorkloadReport],
+    /// Whether they are given the value before.
+    is_back: bool,
+}
 
 impl Told<'_> {
     fn of(&self, wanted: WorkloadState) -> impl Iterator<Item = &WorkloadReport> {
-        self.0.iter().filter(move |workload| workload.state == wanted)
+        self.workloads.iter().filter(move |workload| workload.state == wanted)
     }
 
     fn none(&self, state: WorkloadState) -> bool {
@@ -63,7 +68,7 @@ impl Told<'_> {
     }
 
     fn done(&self) -> (bool, Reason, String) {
-        if self.0.is_empty() {
+        if self.workloads.is_empty() {
             return (true, Reason::UpToDate, "no workload holds an older value".to_owned());
         }
         (true, Reason::RolledOut, format!("no pod of {} holds an older value", self.names(WorkloadState::RolledOut)))
@@ -106,8 +111,13 @@ impl Told<'_> {
             1 => "1 workload was not touched and keeps the old one".to_owned(),
             count => format!("{count} workloads were not touched and keep the old one"),
         };
+        let (value, untouched) = if self.is_back {
+            ("value that came back", "no further one is touched".to_owned())
+        } else {
+            ("new value", untouched)
+        };
         format!(
-            "{} {} failed on the new value: {}; {untouched}. Correct the value at its source: the next one is tried by itself",
+            "{} {} failed on the {value}: {}; {untouched}. Correct the value at its source: the next one is tried by itself",
             status.kind, status.name, status.message
         )
     }

@@ -135,16 +135,18 @@ impl Conditions<'_> {
 
     /// Says of a rollout that was halted why its value was not taken back.
     fn add_to_halt(&mut self, rotation: &mut Option<RotationStatus>, why: &str) {
-        let added = format!("; not rolled back: {why}");
-        if let Some(rotation) = rotation.as_mut().filter(|one| one.phase == RotationPhase::Halted)
-            && !rotation.message.ends_with(&added)
-        {
-            rotation.message.push_str(&added);
+        const WORDS: &str = "; not rolled back: ";
+        let with_why = |message: &str| {
+            let before = message.split_once(WORDS).map_or(message, |(before, _)| before);
+            bounded(&format!("{before}{WORDS}{why}"))
+        };
+        if let Some(rotation) = rotation.as_mut().filter(|one| one.phase == RotationPhase::Halted) {
+            rotation.message = with_why(&rotation.message);
         }
         let halted =
             self.list.iter().find(|one| one.type_ == "RolledOut" && one.reason == Reason::RolloutHalted.name());
-        if let Some(message) = halted.map(|one| one.message.clone()).filter(|message| !message.ends_with(&added)) {
-            self.set("RolledOut", false, Reason::RolloutHalted, &format!("{message}{added}"));
+        if let Some(message) = halted.map(|one| with_why(&one.message)) {
+            self.set("RolledOut", false, Reason::RolloutHalted, &message);
         }
     }
 

@@ -15,7 +15,7 @@ mod strategy;
 mod tests;
 
 pub use decide::{Step, WorkloadState, decide, handed};
-pub use pods::{CLOCKS_APART, PodFacts, PodHealth, PodView, holds_older};
+pub use pods::{CLOCKS_APART, NODE_CLOCKS_APART, PodFacts, PodHealth, PodView, holds_older};
 pub use requests::{Looked, RollOutError, Task, look, roll_out};
 pub use required::{Requirement, required};
 pub use rotation::{Course, enter, is_open, next_rotation};

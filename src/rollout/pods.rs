@@ -105,6 +105,8 @@ pub struct PodFacts {
     pub uses: Vec<SecretUse>,
     /// How it fares.
     pub health: PodHealth,
+    /// When those of its containers were started that were started again.
+    pub restarted: Vec<Timestamp>,
 }
 
 /// How a pod fares.
@@ -118,13 +120,20 @@ pub struct PodHealth {
     pub crash_looping: bool,
     /// When the last of them was started.
     pub last_started: Option<Timestamp>,
-    /// When the first and the last of those were started that were started again.
-    pub restarted: Option<(Timestamp, Timestamp)>,
 }
 
 impl PodStatusView {
+    fn containers(&self) -> impl Iterator<Item = &ContainerView> {
+        self.init_container_statuses.iter().chain(&self.container_statuses)
+    }
+
+    fn restarted(&self) -> Vec<Timestamp> {
+        let again = self.containers().filter(|one| one.restart_count > 0);
+        again.filter_map(|one| one.state.running.as_ref()?.started_at).collect()
+    }
+
     fn health(&self) -> PodHealth {
-        let containers = || self.init_container_statuses.iter().chain(&self.container_statuses);
+        let containers = || self.containers();
         let held_back = |container: &ContainerView| {
             container
                 .state
@@ -132,15 +141,10 @@ impl PodStatusView {
                 .as_ref()
                 .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
         };
-        let restarted = |one: &ContainerView| one.state.running.as_ref()?.started_at.filter(|_| one.restart_count > 0);
         PodHealth {
             ready: self.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"),
             restarts: containers().map(|container| container.restart_count).sum(),
             crash_looping: containers().any(held_back),
-            restarted: containers().filter_map(restarted).fold(None, |span, at| {
-                let (first, last) = span.unwrap_or((at, at));
-                Some((at.min(first), at.max(last)))
-            }),
             last_started: containers().filter_map(|one| one.state.running.as_ref()?.started_at).max(),
         }
     }
@@ -167,6 +171,7 @@ impl PodView {
                 .map(|owner| (owner.kind.clone(), owner.name.clone())),
             uses: uses_of(&self.spec.uses),
             health: self.status.health(),
+            restarted: self.status.restarted(),
         }
     }
 }
@@ -174,8 +179,9 @@ impl PodView {
 /// How far the clocks of two API servers may be apart, in seconds.
 pub const CLOCKS_APART: i64 = 600;
 
-/// The same of a node and the API server: kubelets date what they start.
-const NODE_CLOCKS_APART: i64 = 60;
+/// The same of a node and the API server, and how late a kubelet tells of what it
+/// started.
+pub const NODE_CLOCKS_APART: i64 = 60;
 
 /// Whether this pod may hold a value of `secret` from before the change that
 /// its own use of it requires. A pod that is Terminating still does. The list
@@ -216,9 +222,8 @@ pub fn began_before(pod: &PodFacts, secret: &str, state: &State, by_use: bool) -
 /// while the Secret held the other value may hold that.
 fn holds_it_since_before(pod: &PodFacts, created: Timestamp, requirement: &Requirement) -> bool {
     let Some(same_before) = requirement.same_before else { return false };
-    let untouched = pod.health.restarted.is_none_or(|(first, last)| {
-        last.as_second() < same_before.as_second() - NODE_CLOCKS_APART
-            || first.as_second() > requirement.written_at.as_second() + NODE_CLOCKS_APART
-    });
-    created.as_second() < same_before.as_second() && untouched
+    let from = same_before.as_second() - NODE_CLOCKS_APART;
+    let to = requirement.written_at.as_second() + NODE_CLOCKS_APART;
+    let is_between = |at: &Timestamp| (from..=to).contains(&at.as_second());
+    created.as_second() < same_before.as_second() && !pod.restarted.iter().any(is_between)
 }

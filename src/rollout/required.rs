@@ -1,7 +1,8 @@
 //! Which revision a workload must hold.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::pods::NODE_CLOCKS_APART;
 use crate::{
     api::{KeyChange, Revision, State},
     watch::{KeySet, SecretUse},
@@ -22,6 +23,14 @@ pub struct Requirement {
 }
 
 impl Requirement {
+    /// Until when a kubelet may still tell that it started a container with the
+    /// value that was taken back.
+    #[must_use]
+    pub fn settles(&self) -> Option<Timestamp> {
+        self.same_before?;
+        self.written_at.checked_add(SignedDuration::from_secs(NODE_CLOCKS_APART)).ok()
+    }
+
     /// Whether what meets `other` meets this too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

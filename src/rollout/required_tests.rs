@@ -67,6 +67,7 @@ fn pod(created: i64, uses: SecretUse) -> PodFacts {
         controller: None,
         uses: vec![uses],
         health: crate::rollout::PodHealth::default(),
+        restarted: Vec::new(),
     }
 }
 

@@ -23,8 +23,8 @@ pub struct Course<'a> {
     pub why: Option<&'a str>,
     /// Whether a next round began: those which rolled already roll again.
     pub next_round: bool,
-    /// Whether it brings the value before, since a workload failed.
-    pub taken_back: bool,
+    /// The revision that it took back, where a workload failed on that.
+    pub taken_back: Option<&'a str>,
     /// The Secret that keeps the value before; empty where none does.
     pub previous: &'a str,
 }
@@ -38,12 +38,16 @@ pub fn next_rotation(before: Option<&RotationStatus>, course: &Course<'_>, now: 
     // The rotation may know the revision before the record of the Secret does.
     let begins = before.map_or(course.is_new, |before| before.revision != course.revision);
     // A value that failed and the one that takes its place are one story.
-    let goes_on = |phase| is_open(phase) || course.taken_back && phase == RotationPhase::Halted;
+    let is_back = course.taken_back.is_some();
+    let goes_on = |phase| is_open(phase) || is_back && phase == RotationPhase::Halted;
     let open = before.filter(|before| goes_on(before.phase));
     let mut next = match (before, open) {
         // One that was on its way takes the new value along.
         (_, Some(open)) if !course.next_round => {
             RotationStatus { revision: course.revision.to_owned(), ..open.clone() }
+        }
+        (_, Some(open)) if is_back => {
+            RotationStatus { revision: course.revision.to_owned(), started: Time(now), ..open.clone() }
         }
         (_, Some(_)) => begun(course, now),
         _ if begins => begun(course, now),
@@ -52,7 +56,8 @@ pub fn next_rotation(before: Option<&RotationStatus>, course: &Course<'_>, now: 
     };
     let phase = phase(course, next.phase);
     let message = course.why.filter(|_| phase != RotationPhase::Verified).unwrap_or_default();
-    if course.taken_back && phase != RotationPhase::Halted {
+    course.taken_back.unwrap_or_default().clone_into(&mut next.taken_back);
+    if is_back && phase != RotationPhase::Halted {
         // How the value failed stays on record.
         enter(&mut next, phase, now);
         return Some(next);
@@ -80,6 +85,7 @@ fn begun(course: &Course<'_>, now: Timestamp) -> RotationStatus {
         times: vec![PhaseTime { phase: RotationPhase::Written, at: Time(now) }],
         message: String::new(),
         previous: course.previous.to_owned(),
+        taken_back: course.taken_back.unwrap_or_default().to_owned(),
     }
 }
 
@@ -102,7 +108,7 @@ fn phase(course: &Course<'_>, before: RotationPhase) -> RotationPhase {
     let waiting = any(|one| matches!(one.place, Place::Waiting { .. }));
     let underway = any(|one| one.place == Place::Underway);
     if !waiting && !underway && !course.left {
-        return if course.taken_back { RotationPhase::RolledBack } else { RotationPhase::Verified };
+        return if course.taken_back.is_some() { RotationPhase::RolledBack } else { RotationPhase::Verified };
     }
     let begun = underway || before == RotationPhase::Rolling || any(|one| one.place == Place::Verified);
     if begun { RotationPhase::Rolling } else { RotationPhase::Written }
@@ -130,7 +136,7 @@ mod tests {
             left: false,
             why: None,
             next_round: false,
-            taken_back: false,
+            taken_back: None,
             previous: "",
         }
     }
@@ -214,7 +220,7 @@ mod tests {
                 is_new: true,
                 standings: &standings,
                 why: Some("failed as well"),
-                taken_back: true,
+                taken_back: Some("2.k.f"),
                 ..course()
             };
             next_rotation(Some(before), &course, at(now)).expect("a rotation")

@@ -70,10 +70,10 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
         outcome.rollout = Box::pin(roll(context, &observed, &mut memory)).await;
         outcome.forgot_previous = Box::pin(taking_back::forget(context, &observed, &outcome)).await;
     }
-    if taking_back::is_due(&observed, &outcome, &memory) {
+    let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
+    if retry.is_none() && taking_back::is_due(&observed, object.as_ref(), &memory) {
         memory.back.again = Some(Instant::now());
     }
-    let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
     context.metrics.passed(started.elapsed().as_secs_f64(), failure);
     let too_old = stale_from(&observed.bot_secret, &memory).filter(|at| *at > Instant::now());
     let overlap = memory.overlap_ends.filter(|at| *at > Instant::now());
@@ -125,11 +125,16 @@ async fn renewed(
 ) -> Outcome {
     match taking_back::step(context, observed, memory).await {
         Back::Written(value) => {
-            let mut outcome = Outcome::default();
+            let (mut outcome, last_success) = (Outcome::default(), memory.last_success);
             *written = Some(applied(context, observed, memory, *value, &mut outcome));
+            // Nothing was read.
+            (memory.last_success, memory.next_read) = (last_success, Some(now));
             outcome
         }
-        Back::Waiting => Outcome::default(),
+        Back::Waiting => {
+            let why = "the value before is tried first";
+            Outcome { not_rolled_back: Some(why.to_owned()), ..Outcome::default() }
+        }
         Back::No(why) => {
             let outcome = sync(context, observed, memory, written, now).await;
             Outcome { not_rolled_back: why, ..outcome }

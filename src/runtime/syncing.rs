@@ -99,7 +99,8 @@ pub(super) async fn sync(
     desired.renewal = memory.renewal.and_then(|renewal| renewal.to_times(Instant::now(), context.now()));
     desired.annotations.extend(leasing::annotation(context, observed, memory));
     desired.takes_over.clone_from(&observed.younger_rivals);
-    if let Some(applied) = taking_back::pinned(context, observed, &desired).await? {
+    if let Some(applied) = taking_back::hold_off(context, observed, &desired).await? {
+        trying::clean(context, observed, &desired, memory).await;
         return Ok(Synced::Applied(Box::new(applied)));
     }
     desired.origin = leasing::origin(object);

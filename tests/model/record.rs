@@ -149,6 +149,7 @@ impl Status {
                 times: vec![PhaseTime { phase, at: Time(at(0)) }],
                 message: message.to_owned(),
                 previous: String::new(),
+                taken_back: String::new(),
             }),
             ..BotSecretStatus::default()
         }

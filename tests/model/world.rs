@@ -139,8 +139,8 @@ impl Workload {
                 restarts: if pod.restarted || pod.phase == Phase::Crashing { 2 } else { 0 },
                 crash_looping: pod.phase == Phase::Crashing,
                 last_started: (pod.phase != Phase::Pending).then(|| at(pod.started)),
-                restarted: None,
             },
+            restarted: Vec::new(),
         };
         self.pods.iter().map(facts).collect()
     }

@@ -4,7 +4,7 @@
 use anyhow::{bail, ensure};
 use botsecret::api::RotationPhase;
 use botsecret_testbed::wait_for;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -67,6 +67,19 @@ async fn until_forgotten(bench: &Bench) -> Result {
     .await
 }
 
+/// Waits until a StatefulSet's own status says that all is well: one that is not
+/// well before a value comes is no verdict on it.
+async fn until_well(bench: &Bench, name: &str, replicas: i32) -> Result {
+    let sets: Api<StatefulSet> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    wait_for(&format!("{name} to be well"), DEADLINE, async || {
+        let status = sets.get(name).await?.status.unwrap_or_default();
+        let ready = (status.ready_replicas, status.available_replicas, status.updated_replicas);
+        ensure!(ready == (Some(replicas), Some(replicas), Some(replicas)), "{ready:?}");
+        Ok(Some(()))
+    })
+    .await
+}
+
 /// Ends every pod of an app, as a node that fails would.
 async fn restart(bench: &Bench, app: &str) -> Result {
     let pods: Api<Pod> = Api::namespaced(bench.client.clone(), &bench.namespace);
@@ -93,6 +106,7 @@ async fn a_failed_value_is_taken_back_from_those_that_have_it_and_the_next_good_
     bench.apply(bot_secret(&bench, &json!({ "canary": first }))).await?;
     bench.until_condition(NAME, "Ready", "True").await?;
     bench.until_all_hold("state", 2, "1").await?;
+    until_well(&bench, "state", 2).await?;
     for app in &apps {
         bench.until_all_hold(app, 1, "1").await?;
     }

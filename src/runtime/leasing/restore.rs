@@ -46,6 +46,10 @@ pub(in crate::runtime) fn restorable(
         })
         .collect();
     let Some(back) = opened else { return Restorable::No("its credentials were issued for another installation") };
+    let dynamic = observed.bot_secret.spec.data_from.iter().filter(|entry| entry.dynamic.is_some());
+    if dynamic.count() != asked.len() {
+        return Restorable::NotKnown;
+    }
     let fits = |one: &Back| asked.iter().any(|entry| entry.fingerprint == one.record.entry);
     if back.len() != asked.len() || !back.iter().all(fits) {
         return Restorable::No("the spec asks for other credentials by now");

@@ -69,6 +69,9 @@ pub(super) async fn roll(
     let nothing = Rollout::default();
     let rollout = object.spec.rollout.as_ref().unwrap_or(&nothing);
     let eye = Eye { context, object, rollout, state, shared: &observed.shared, now: context.now() };
+    if memory.found_again.is_some_and(|at| at < eye.now) {
+        memory.found_current.clear();
+    }
     let (mut scene, kept, problem) = see_all(eye, &concerned, memory).await;
     let unseen = problem.is_some();
     let (turns, problem) = take_turns(eye, &mut scene, is_urgent(object, state), problem, memory).await;
@@ -76,7 +79,9 @@ pub(super) async fn roll(
         memory.next_search = Some(tokio::time::Instant::now() + LOOK_IDLE);
     }
     let standings = Standings::after(eye, &scene, kept, unseen, &turns);
-    schedule(eye, &standings, problem.as_ref(), turns.again, memory);
+    memory.found_again = concerned.iter().filter_map(|one| one.requirement.settles()).filter(|at| *at >= eye.now).max();
+    let again = turns.again.into_iter().chain(memory.found_again).min();
+    schedule(eye, &standings, problem.as_ref(), again, memory);
     context.places.hold(key_of(object), standings.underway);
     standings.report(problem)
 }
@@ -119,9 +124,9 @@ impl Standings {
             !matches!(seen.report.state, WorkloadState::RolledOut | WorkloadState::Missing | WorkloadState::Waiting)
         });
         let failed = scene.iter().find(|seen| seen.report.state == WorkloadState::Failed);
-        let taken_back = eye.state.taken_back.is_some();
+        let taken_back = eye.state.taken_back.as_ref().map(|taken| taken.revision.to_string());
         let why = failed.map(|seen| {
-            let value = if taken_back { "value that came back" } else { "new value" };
+            let value = if taken_back.is_some() { "value that came back" } else { "new value" };
             let status = &seen.report.status;
             format!("{} {} failed on the {value}: {}", status.kind, status.name, status.message)
         });
@@ -138,7 +143,7 @@ impl Standings {
             left: left || unseen,
             why: why.as_deref(),
             next_round: turns.next_round,
-            taken_back,
+            taken_back: taken_back.as_deref(),
             previous: previous.as_deref().unwrap_or_default(),
         };
         let before = status.and_then(|status| status.rotation.as_ref());

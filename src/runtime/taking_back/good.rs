@@ -88,9 +88,11 @@ async fn by_versions(context: &Context, observed: &Observed, previous: &Previous
         };
         wanted.push((source, key));
     }
-    let Some(account) = observed.account.as_ref() else {
-        return nothing_says("its ServiceAccount is gone");
-    };
+    let out_of_sight = |message| Err(Problem::new(Reason::StoreUnavailable, Retry::Backoff, message));
+    let Some(account) = observed.account.as_ref() else { return out_of_sight("its ServiceAccount is gone") };
+    if observed.stores.values().any(Result::is_err) {
+        return out_of_sight("a store of it cannot be used");
+    }
     let mut inputs = Inputs::default();
     for (store, group) in syncing::by_store(observed, wanted, |(source, _)| &source.store) {
         let keys: Vec<_> = group.iter().map(|(_, key)| key.clone()).collect();
@@ -100,10 +102,10 @@ async fn by_versions(context: &Context, observed: &Observed, previous: &Previous
                 Ok(secret) => drop(inputs.reads.insert(source, secret)),
                 Err(error) => {
                     let problem = Problem::of_read(store, &key, &[], &error);
-                    if problem.reason.is_outage() {
-                        return Err(problem);
+                    if problem.reason == Reason::RemoteSecretMissing {
+                        return Ok(Verdict::NotGood(problem.message));
                     }
-                    return Ok(Verdict::NotGood(problem.message));
+                    return Err(problem);
                 }
             }
         }

@@ -14,13 +14,10 @@ pub(super) use self::good::gives_awsprevious;
 use self::good::{Verdict, verdict};
 use super::{Context, leasing, syncing, trying};
 use crate::{
-    api::{
-        BotSecret, Revision, Rollout, RotationPhase, RotationStatus, State, WorkloadChoice, WorkloadStatus,
-        previous_secret,
-    },
+    api::{BotSecret, Revision, Rollout, RotationPhase, State, WorkloadChoice, WorkloadStatus, previous_secret},
     apply::{Applied, ApplyProblem, AsideError, Before, Desired, Kept, Origin, Previous, apply},
-    plan::{BackNotes, Memory, Retry},
-    report::{Outcome, Problem, Reason, RolloutReport},
+    plan::{BackNotes, Memory, Refused, Retry, refresh_requested},
+    report::{Outcome, Problem, Reason, RolloutReport, SyncReport},
     rollout::WorkloadState,
     watch::Observed,
 };
@@ -28,7 +25,7 @@ use crate::{
 /// How soon it is looked again whether the value before is good, at first and at
 /// most.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-const LONGEST_LOOK: Duration = Duration::from_secs(15);
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
 
 /// What came of it.
 pub(super) enum Back {
@@ -42,18 +39,19 @@ pub(super) enum Back {
 
 /// Takes a failed value back, one step on.
 pub(super) async fn step(context: &Context, observed: &Observed, memory: &mut Memory) -> Back {
-    let Some(failed) = failed(observed) else {
+    let Some(failed) = failed(&observed.bot_secret, observed) else {
         memory.back = BackNotes::default();
         return Back::No(None);
     };
-    let asked_for = (failed.to_string(), observed.bot_secret.metadata.generation);
-    if let Some((_, why)) = memory.back.refused.as_ref().filter(|(about, _)| *about == asked_for) {
-        return Back::No(Some(why.clone()));
+    let (revision, generation) = (failed.to_string(), observed.bot_secret.metadata.generation);
+    let is_same = |known: &&Refused| known.revision == revision && known.generation == generation;
+    if let Some(refused) = memory.back.refused.as_deref().filter(is_same) {
+        return Back::No(Some(refused.why.clone()));
     }
     if memory.back.again.is_some_and(|at| at > Instant::now()) {
-        return if memory.back.is_tried { Back::Waiting } else { Back::No(memory.back.why.clone()) };
+        return if memory.back.is_tried { waiting(memory) } else { Back::No(memory.back.why.clone()) };
     }
-    let wait = FIRST_LOOK.saturating_mul(1 << memory.back.looks.min(4)).min(LONGEST_LOOK);
+    let wait = FIRST_LOOK.saturating_mul(1 << memory.back.looks.min(6)).min(LONGEST_LOOK);
     memory.back.looks = memory.back.looks.saturating_add(1);
     memory.back.again = Some(Instant::now() + wait);
     let (namespace, bot_secret) = (&observed.bot_secret.metadata.namespace, &observed.bot_secret.metadata.name);
@@ -66,12 +64,12 @@ pub(super) async fn step(context: &Context, observed: &Observed, memory: &mut Me
         }
         Ok(Step::Tried) => {
             memory.back.is_tried = true;
-            Back::Waiting
+            waiting(memory)
         }
         Ok(Step::Refused(why)) => {
             tracing::warn!(namespace, bot_secret, revision = %failed, "a failed value is not taken back: {why}");
             memory.back.again = None;
-            memory.back.refused = Some((asked_for, why.clone()));
+            memory.back.refused = Some(Box::new(Refused { revision, generation, why: why.clone() }));
             Back::No(Some(why))
         }
         Err(problem) => {
@@ -81,30 +79,34 @@ pub(super) async fn step(context: &Context, observed: &Observed, memory: &mut Me
     }
 }
 
+/// Nothing is read while the value before is tried.
+fn waiting(memory: &mut Memory) -> Back {
+    memory.next_read = memory.back.again;
+    Back::Waiting
+}
+
 /// The revision that is to be taken back: a workload failed on what the Secret
-/// holds, and that is not the value before already.
-fn failed(observed: &Observed) -> Option<Revision> {
-    let object = &observed.bot_secret;
-    let rolls_back = object.spec.rollout.as_ref().is_some_and(Rollout::rolls_back);
+/// holds, and that is not the value before already. What somebody asks for by an
+/// edit is read first.
+fn failed(object: &BotSecret, observed: &Observed) -> Option<Revision> {
     let state = syncing::state_of(observed).filter(|state| state.taken_back.is_none())?;
-    let is_halted = is_halted(object.status.as_ref()?.rotation.as_ref()?, state);
-    (rolls_back && is_halted && object.spec.suspend != Some(true)).then(|| state.revision.clone())
+    let status = object.status.as_ref()?;
+    let rotation = status.rotation.as_ref()?;
+    let is_halted = rotation.phase == RotationPhase::Halted && rotation.revision == state.revision.to_string();
+    let is_read = status.observed_generation == object.metadata.generation;
+    let may = object.spec.suspend != Some(true) && object.metadata.deletion_timestamp.is_none();
+    (rolls_back(object) && is_halted && is_read && may).then(|| state.revision.clone())
 }
 
-fn is_halted(rotation: &RotationStatus, state: &State) -> bool {
-    rotation.phase == RotationPhase::Halted && rotation.revision == state.revision.to_string()
+fn rolls_back(object: &BotSecret) -> bool {
+    object.spec.rollout.as_ref().is_some_and(Rollout::rolls_back)
 }
 
-/// Whether the next pass is to take back what this one found to have failed.
-pub(super) fn is_due(observed: &Observed, outcome: &Outcome, memory: &Memory) -> bool {
-    let object = &observed.bot_secret;
-    let rolls_back = object.spec.rollout.as_ref().is_some_and(Rollout::rolls_back);
-    let RolloutReport::Standing { rotation: Some(rotation), .. } = &outcome.rollout else { return false };
-    let state = syncing::state_of(observed).filter(|state| state.taken_back.is_none());
-    rolls_back
-        && memory.back.refused.is_none()
-        && memory.back.again.is_none()
-        && state.is_some_and(|state| is_halted(rotation, state))
+/// Whether the next pass is to take back what this one found to have failed: the
+/// status, as it is written now, says so.
+pub(super) fn is_due(observed: &Observed, written: Option<&BotSecret>, memory: &Memory) -> bool {
+    let object = written.unwrap_or(&observed.bot_secret);
+    memory.back.refused.is_none() && memory.back.again.is_none() && failed(object, observed).is_some()
 }
 
 enum Step {
@@ -126,13 +128,17 @@ async fn take_back(
             "the value before was not kept: Secret {name} is not there, or is not as it was written"
         )));
     };
+    let live = syncing::state_of(observed).map(State::rolling_digests);
+    if live.is_some_and(|live| live == previous.state.rolling_digests()) {
+        return Ok(Step::Refused("the value before is the same".to_owned()));
+    }
     let back = match verdict(context, observed, memory, &previous).await? {
         Verdict::Good(back) => back,
         Verdict::Tried => return Ok(Step::Tried),
         Verdict::NotGood(why) => return Ok(Step::Refused(format!("the value before is not known to be good: {why}"))),
     };
     leasing::restore(memory, back);
-    let applied = write(context, observed, previous, failed).await?;
+    let applied = write(context, observed, previous, failed, None).await?;
     if object.spec.verify.is_some() {
         memory.candidate.is_clean = false;
         let desired = beside(object)?;
@@ -141,22 +147,33 @@ async fn take_back(
     Ok(Step::Written(Box::new(applied)))
 }
 
-/// Writes the value before over the one that failed, or what it was written as
-/// over what somebody made of it since.
+/// Writes the value before over the one that failed, or over what somebody made
+/// of it since. Keys that roll nobody are as the source gives them now, where that
+/// was read.
 async fn write(
     context: &Context,
     observed: &Observed,
     previous: Previous,
     failed: &Revision,
+    source: Option<&Desired>,
 ) -> Result<Applied, Problem> {
     let object = &observed.bot_secret;
     let before_state = syncing::state_of(observed).or(observed.lost.as_deref());
     // The source still gives what failed: its versions are the newest applied.
     let versions = before_state.map_or_else(|| previous.state.versions.clone(), |state| state.versions.clone());
-    let digests = previous.state.digests.clone();
-    let mut desired = Desired::new(object, previous.data, digests, versions).ok_or_else(Problem::nameless)?;
+    let mut digests = previous.state.digests.clone();
+    let mut data = previous.data;
+    for (key, value) in fresh(source, &previous.state) {
+        data.insert(key.clone(), value.duplicate());
+        digests.extend(
+            source
+                .and_then(|source| source.digests.get_key_value(key))
+                .map(|(key, digest)| (key.clone(), digest.clone())),
+        );
+    }
+    let mut desired = Desired::new(object, data, digests, versions).ok_or_else(Problem::nameless)?;
     desired.quiet = previous.state.quiet;
-    desired.renewal = previous.state.renewal;
+    desired.renewal = source.map_or(previous.state.renewal, |source| source.renewal);
     desired.takes_over.clone_from(&observed.younger_rivals);
     desired.annotations.extend(leasing::sealed(object, &previous.issued));
     desired.origin = Origin::Previous { failed: failed.clone(), same_before: previous.kept_at };
@@ -178,47 +195,76 @@ fn beside(object: &BotSecret) -> Result<Desired, Problem> {
     Desired::new(object, BTreeMap::new(), BTreeMap::new(), BTreeMap::new()).ok_or_else(Problem::nameless)
 }
 
-/// What the Secret is to hold while the source gives what was taken back. `None`
-/// where it gives another value.
-pub(super) async fn pinned(
+/// The keys that roll nobody, as the source gives them.
+fn fresh<'a>(
+    source: Option<&'a Desired>,
+    state: &'a State,
+) -> impl Iterator<Item = (&'a String, &'a crate::secret::SecretBytes)> {
+    let all = source.into_iter().flat_map(|source| source.data.iter().map(move |one| (source, one)));
+    let is_quiet =
+        |(source, (key, _)): &(&Desired, (&String, _))| source.quiet.contains(*key) && state.quiet.contains(*key);
+    all.filter(is_quiet).map(|(_, one)| one)
+}
+
+/// What the Secret holds while the source gives what was taken back. `None` where
+/// it gives another value, or somebody asks for it all the same.
+pub(super) async fn hold_off(
     context: &Context,
     observed: &Observed,
-    desired: &Desired,
+    source: &Desired,
 ) -> Result<Option<Applied>, Problem> {
-    let state = syncing::state_of(observed).or(observed.lost.as_deref());
-    let Some(failed) = state.and_then(|state| state.taken_back.as_ref()).map(|taken| &taken.revision) else {
-        return Ok(None);
-    };
+    let object = &observed.bot_secret;
+    let Some(failed) = taken_back(observed).filter(|_| rolls_back(object)) else { return Ok(None) };
     let key = &context.digest_key;
-    if failed.key != key.id() || failed.fingerprint != key.fingerprint(&desired.rolling_digests()) {
+    let same = failed.fingerprint == key.fingerprint(&source.rolling_digests());
+    // Made with a digest key that was lost it cannot be compared: losing the key
+    // must roll nothing.
+    if refresh_requested(object).is_some() || failed.key == key.id() && !same {
         return Ok(None);
     }
-    if let Some(applied) = as_recorded(observed) {
+    if let Some(applied) = as_recorded(observed, source, failed.key == key.id()) {
         return Ok(Some(applied));
     }
+    let beside = beside(object)?;
+    let kept = Kept::of(&context.client, &beside);
+    let previous = match kept.get(key).await.map_err(|error| Problem::of_apply(&error))? {
+        Some(previous) => Some(previous),
+        None => kept.live(key).await.map_err(|error| Problem::of_apply(&error))?,
+    };
     // Without the value before there is nothing but the one that failed.
-    let Some(previous) = kept(context, observed).await? else { return Ok(None) };
-    write(context, observed, previous, failed).await.map(Some)
+    let Some(previous) = previous else { return Ok(None) };
+    write(context, observed, previous, &failed, Some(source)).await.map(Some)
+}
+
+/// What the Secret says that it took back, or the status where the Secret is gone.
+fn taken_back(observed: &Observed) -> Option<Revision> {
+    let state = syncing::state_of(observed).or(observed.lost.as_deref());
+    let Some(state) = state else {
+        let status = observed.bot_secret.status.as_ref()?;
+        return status.rotation.as_ref()?.taken_back.parse().ok();
+    };
+    state.taken_back.as_ref().map(|taken| taken.revision.clone())
 }
 
 /// The Secret, where the watch and the status agree on it (P2).
-fn as_recorded(observed: &Observed) -> Option<Applied> {
+fn as_recorded(observed: &Observed, source: &Desired, comparable: bool) -> Option<Applied> {
     let facts = observed.secret.as_deref().filter(|facts| !facts.deleting)?;
     let recorded = observed.bot_secret.status.as_ref()?.target.as_ref()?;
     let same = recorded.uid == facts.uid && recorded.resource_version == facts.resource_version;
     let state = syncing::state_of(observed).filter(|_| same)?;
-    Some(Applied::unchanged(facts, state))
+    let mut quiet = fresh(Some(source), state).map(|(key, _)| key);
+    let is_current = quiet.all(|key| state.digests.get(key) == source.digests.get(key));
+    (!comparable || is_current && source.metadata_matches(facts)).then(|| Applied::unchanged(facts, state))
 }
 
 /// Keeps what the Secret holds before it is written over, where that may have to
 /// come back. What can never be kept is no reason not to write.
 pub(super) async fn keep(context: &Context, observed: &Observed, desired: &Desired) -> Result<(), Problem> {
     let object = &observed.bot_secret;
-    let rolls_back = object.spec.rollout.as_ref().is_some_and(Rollout::rolls_back);
     let live = observed.secret.as_deref().filter(|facts| !facts.deleting);
     let state = live.and_then(|facts| facts.state_in(&desired.state_annotation()));
-    let rolls_back = rolls_back && object.spec.workload_choice() != WorkloadChoice::None;
-    let Some(state) = state.filter(|_| rolls_back && is_proven(object)) else { return Ok(()) };
+    let rolls_back = rolls_back(object) && object.spec.workload_choice() != WorkloadChoice::None;
+    let Some(state) = state.filter(|state| rolls_back && is_proven(object, state)) else { return Ok(()) };
     let changes = crate::candidate::changes(Some(state), &context.digest_key.id(), &desired.digests, &desired.quiet);
     if changes != Some(true) {
         return Ok(());
@@ -247,6 +293,10 @@ pub(super) async fn keep(context: &Context, observed: &Observed, desired: &Desir
             not_kept(object, &format!("Secret {name} exists and is not this BotSecret's"));
             Ok(())
         }
+        Err(AsideError::Leaving) => {
+            not_kept(object, &format!("Secret {name} is being deleted"));
+            Ok(())
+        }
     }
 }
 
@@ -258,32 +308,35 @@ fn not_kept(object: &BotSecret, why: &str) {
     );
 }
 
-/// Whether every workload was well on what the Secret holds, as far as is on
-/// record: only that may come back.
-fn is_proven(object: &BotSecret) -> bool {
-    let Some(status) = object.status.as_ref() else { return true };
+/// Whether the status says that every workload was well on what the Secret
+/// holds: only that may come back.
+fn is_proven(object: &BotSecret, state: &State) -> bool {
+    let Some(status) = object.status.as_ref() else { return false };
     let open = [RotationPhase::Written, RotationPhase::Rolling, RotationPhase::Halted];
     let is_open = status.rotation.as_ref().is_some_and(|rotation| open.contains(&rotation.phase));
     let is_well = |workload: &WorkloadStatus| workload.state != WorkloadState::Failed.name();
-    let rollout = status.rollout.as_ref();
-    !is_open && rollout.is_none_or(|rollout| rollout.complete && rollout.workloads.iter().all(is_well))
+    let rollout = status.rollout.as_ref().filter(|rollout| rollout.revision == state.revision.to_string());
+    !is_open && rollout.is_some_and(|rollout| rollout.complete && rollout.workloads.iter().all(is_well))
 }
 
 /// Deletes the value before once every workload is well on the one that came
-/// after it. Answers whether that is done.
+/// after it, or it can be of no use any more. Answers whether that is done.
 pub(super) async fn forget(context: &Context, observed: &Observed, outcome: &Outcome) -> bool {
     let object = &observed.bot_secret;
+    let recorded = object.status.as_ref().and_then(|status| status.rotation.as_ref());
     let rotation = match &outcome.rollout {
         RolloutReport::Standing { rotation, .. } => rotation.as_deref(),
-        RolloutReport::NotLooked => object.status.as_ref().and_then(|status| status.rotation.as_ref()),
-        RolloutReport::Off => None,
+        RolloutReport::NotLooked | RolloutReport::Off => recorded,
     };
-    let over = [RotationPhase::Verified, RotationPhase::OldRetired];
-    if rotation.is_none_or(|rotation| rotation.previous.is_empty() || !over.contains(&rotation.phase)) {
+    let Some(rotation) = rotation.filter(|rotation| !rotation.previous.is_empty()) else { return false };
+    let over = [RotationPhase::Verified, RotationPhase::OldRetired].contains(&rotation.phase);
+    let is_off = matches!(outcome.rollout, RolloutReport::Off) || matches!(outcome.sync, SyncReport::Deleted(_));
+    let is_other = rotation.previous != previous_secret(object.target_name());
+    if !over && !is_off && !is_other {
         return false;
     }
     let Ok(beside) = beside(object) else { return false };
-    Kept::of(&context.client, &beside).forget().await.is_ok()
+    Kept::named(&context.client, &beside, rotation.previous.clone()).forget().await.is_ok()
 }
 
 /// What is said of a value that was taken back.
