@@ -198,6 +198,26 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_failed_while_the_next_is_tried_is_told_of_first() {
+        let rolling = in_phases("1.a.b", &[RotationPhase::Written, RotationPhase::Rolling]);
+        let halted = in_phases("1.a.b", &[RotationPhase::Written, RotationPhase::Rolling, RotationPhase::Halted]);
+        for report in [pending("new"), rejected("new")] {
+            let first = rotation(Some(&rolling), Some(halted.clone()), &report, false, at(9));
+            assert_eq!(first.as_ref(), Some(&halted), "{report:?}");
+            let then = rotation(first.as_ref(), Some(halted.clone()), &report, false, at(10));
+            assert_eq!(shown(then.as_ref()).map(|shown| shown.0), Some("new"), "{report:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_came_back_stays_on_record_when_the_next_one_is_withdrawn() {
+        let tried = in_phases("new", &[RotationPhase::Candidate]);
+        let mut back = in_phases("3.a.b", &[RotationPhase::RolledBack]);
+        back.taken_back = "2.a.c".to_owned();
+        assert_eq!(rotation(Some(&tried), Some(back.clone()), &over("last good"), false, at(9)), Some(back));
+    }
+
+    #[test]
     fn a_rollout_that_is_on_its_way_is_told_of_to_its_end() {
         let rolling = in_phases("1.a.b", &[RotationPhase::Written, RotationPhase::Rolling]);
         for report in [pending("new"), rejected("new")] {

@@ -231,6 +231,10 @@ mod tests {
         let phases: Vec<_> = done.times.iter().map(|one| one.phase).collect();
         assert_eq!(phases, [Written, Rolling, Halted, Rolling, RolledBack]);
         assert_eq!((done.revision.as_str(), done.started.0, done.message.as_str()), ("3.k.e", at(1), "why"));
+        // Others that had the failed one follow in a round of their own.
+        let round = Course { revision: "3.k.e", taken_back: Some("2.k.f"), next_round: true, ..course() };
+        let second = next_rotation(Some(&begun), &round, at(7)).expect("a rotation");
+        assert_eq!((second.started.0, second.message.as_str(), second.times.len()), (at(7), "why", 5));
         // Should the value before fail as well, it is said and goes no further.
         let twice = back(&begun, Place::Failed, 4);
         assert_eq!((twice.phase, twice.message.as_str()), (Halted, "failed as well"));

@@ -5,6 +5,7 @@ mod digest_key;
 mod engine;
 mod leader;
 mod leasing;
+mod noting;
 mod overlapping;
 mod own_audiences;
 mod pass;

@@ -6,7 +6,9 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    Context, leasing, overlapping, rolling,
+    Context, leasing,
+    noting::{failed, log_failure, note_written, stale_from, succeeded},
+    overlapping, rolling,
     syncing::{self, Synced},
     taking_back::{self, Back},
     telling::report,
@@ -14,15 +16,13 @@ use super::{
 };
 use crate::{
     api::{BotSecret, CreationPolicy, State},
-    apply::{Applied, Effect},
+    apply::Applied,
     leases::{Part, Stage},
-    plan::{Due, Memory, Renewal, Retry, due, is_synced, is_tried, refresh_requested, retry_delay},
+    plan::{Due, Memory, Renewal, Retry, due, refresh_requested},
     report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport},
     watch::{Observed, SecretFacts},
 };
 
-/// How often a lost race is run again before it is reported as a failure.
-const RACES: u32 = 5;
 /// However much is due at once: no pass follows another sooner.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// How long an object is left alone on which the operator itself failed.
@@ -273,40 +273,6 @@ fn tried(observed: &Observed, memory: &mut Memory, candidate: &CandidateReport) 
     }
 }
 
-/// Counts and logs what was written.
-fn note_written(context: &Context, object: &BotSecret, applied: &Applied, memory: &mut Memory) {
-    if applied.repaired {
-        memory.repairs.note(Instant::now());
-        context.metrics.repairs.inc();
-    }
-    if applied.rotated {
-        context.metrics.rotations.inc();
-    }
-    if applied.effect != Effect::Unchanged {
-        tracing::info!(
-            namespace = object.metadata.namespace,
-            bot_secret = object.metadata.name,
-            secret = applied.facts.name,
-            revision = %applied.state.revision,
-            created = applied.effect == Effect::Created,
-            rotated = applied.rotated,
-            repaired = applied.repaired,
-            "Secret written"
-        );
-    }
-}
-
-/// Says it once: an outage of an hour is not hundreds of news.
-fn log_failure(object: &BotSecret, problem: &Problem, failures: u32, news: bool) {
-    let (namespace, bot_secret) = (&object.metadata.namespace, &object.metadata.name);
-    let reason = problem.reason.name();
-    if news {
-        tracing::warn!(namespace, bot_secret, reason, failures, "{}", problem.message);
-    } else {
-        tracing::debug!(namespace, bot_secret, reason, failures, "still failing");
-    }
-}
-
 /// The state that was written, where the answer's metadata may lag behind it.
 fn with_state(object: &BotSecret, mut facts: SecretFacts, state: State) -> SecretFacts {
     if object.spec.target().creation_policy == Some(CreationPolicy::Merge) {
@@ -315,50 +281,6 @@ fn with_state(object: &BotSecret, mut facts: SecretFacts, state: State) -> Secre
         facts.state = Some(state);
     }
     facts
-}
-
-fn succeeded(context: &Context, observed: &Observed, memory: &mut Memory) {
-    let object = &observed.bot_secret;
-    memory.failures = 0;
-    memory.failed_at = None;
-    memory.failing_since = None;
-    memory.waits_for = None;
-    memory.problem = None;
-    let now = Instant::now();
-    memory.last_success = Some(now);
-    memory.read_generation = object.metadata.generation;
-    context.metrics.last_success.set(since_epoch(context.now()).as_secs_f64());
-    let period = object.spec.interval().period();
-    let tick = period.map(|period| context.clock.next_tick(now, period, &identity(observed)));
-    let renewal = memory.renewal.map(|renewal| renewal.due);
-    memory.next_read = tick.into_iter().chain(renewal).chain(trying::clean_again(memory)).min();
-}
-
-/// Notes a failure. Answers whether Ready must be False by now.
-fn failed(observed: &Observed, memory: &mut Memory, problem: &Problem) -> bool {
-    let object = &observed.bot_secret;
-    let now = Instant::now();
-    memory.failures = memory.failures.saturating_add(1);
-    memory.failed_at = (!matches!(problem.retry, Retry::After(_))).then_some(now);
-    memory.failing_since.get_or_insert(now);
-    memory.problem = Some(problem.clone());
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    let has_data = object.status.as_ref().is_some_and(|status| status.target.is_some());
-    let wait = retry_delay(problem.retry, memory.failures, object.spec.interval(), has_data, uid);
-    memory.next_read = Some(now + wait);
-    memory.read_generation = object.metadata.generation;
-    let too_old = stale_from(object, memory).is_some_and(|from| from <= now);
-    let lasting = problem.retry != Retry::Soon || memory.failures > RACES;
-    lasting && (too_old || !is_synced(object) && !is_tried(object))
-}
-
-/// From when on the data that a failing object has is too old to be Ready.
-fn stale_from(object: &BotSecret, memory: &Memory) -> Option<Instant> {
-    let failing_since = memory.failing_since?;
-    let three = object.spec.interval().period().and_then(|period| period.checked_mul(3));
-    let too_old = three.and_then(|three| memory.last_success.unwrap_or(failing_since).checked_add(three));
-    let ended = memory.renewal.map(|renewal| renewal.ends.max(failing_since));
-    too_old.into_iter().chain(ended).min()
 }
 
 /// The rollout of whatever revision the Secret holds.
@@ -375,13 +297,6 @@ async fn roll(context: &Context, observed: &Observed, memory: &mut Memory) -> Ro
     let policy = object.spec.target().creation_policy.unwrap_or_default();
     let written_at = facts.written_at(policy, object.metadata.name.as_deref().unwrap_or_default());
     rolling::roll(context, observed, state, written_at, memory).await
-}
-
-/// Whose refreshes share a grid: one ServiceAccount's at one store.
-fn identity(observed: &Observed) -> String {
-    let store = observed.stores.values().flatten().next().map_or("", |store| store.uid.as_str());
-    let account = observed.account.as_ref().map_or("", |account| account.uid.as_str());
-    format!("{store}/{account}")
 }
 
 pub(super) fn since_epoch(now: Timestamp) -> Duration {

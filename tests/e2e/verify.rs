@@ -2,6 +2,7 @@
 //! from a CronJob of the user's.
 
 use anyhow::{bail, ensure};
+use botsecret::api::RotationPhase;
 use botsecret_testbed::{AuditMark, wait_for};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Secret, rbac::v1::ClusterRole};
 use kube::{
@@ -372,4 +373,35 @@ async fn p4_a_trial_that_prints_the_value_shows_it_nowhere() -> Result {
     let made = jobs(&bench).list(&ListParams::default()).await?;
     canary.assert_absent("the Job", &serde_json::to_vec(&made.items)?);
     Ok(())
+}
+
+/// Whatever is tried passes: only the bot itself shows that it is bad.
+#[tokio::test]
+async fn a_value_that_failed_all_the_same_is_taken_back_once_the_one_before_has_passed_again() -> Result {
+    let bench = Bench::new("verify-back").await?;
+    grant(&bench).await?;
+    bench.kubernetes_store("source").await?;
+    rotate(&bench, "1").await?;
+    bench.apply(cron_job("try", "echo tried=$REVISION")).await?;
+    let mut bot = bench.bot("bot", NAME, 1);
+    let command = "trap 'exit 0' TERM; echo holds=$REVISION; case $REVISION in bad*) exit 3;; esac; \
+                   while :; do sleep 0.1; done";
+    bot["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["sh", "-c", command]);
+    bench.apply(bot).await?;
+    let mut object = bot_secret(&bench, "try");
+    object["spec"]["rollout"] = json!({ "healthyFor": "2s", "onFailure": "RollBack" });
+    bench.apply(object).await?;
+    bench.until_all_hold("bot", 1, "1").await?;
+    bench.until_condition(NAME, "RolledOut", "True").await?;
+    let mark = bench.cluster.audit().mark().await?;
+    rotate(&bench, "bad").await?;
+    wait_for("the value before to be back", DEADLINE * 2, async || {
+        let rotation = bench.bot_secrets().get(NAME).await?.status.and_then(|status| status.rotation);
+        ensure!(rotation.as_ref().is_some_and(|one| one.phase == RotationPhase::RolledBack), "{rotation:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    bench.until_all_hold("bot", 1, "1").await?;
+    ensure!(made(&bench, &mark).await? == 2, "the new one was tried, and the one before once more");
+    until_clean(&bench).await
 }

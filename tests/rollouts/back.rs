@@ -308,3 +308,45 @@ async fn a_spec_that_asks_for_a_bad_secret_is_taken_back_until_it_is_edited() ->
     bench.until_all_hold("bot", 1, "2").await?;
     until_phase(&bench, RotationPhase::Verified).await.map(drop)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_value_is_held_off_keys_that_roll_nobody_stay_fresh_and_a_lost_secret_does_not_bring_it() -> Result {
+    let mut bench = Bench::new("back-held").await?;
+    let vault = Vault::new(&bench, shared_bao().await?, &["bot"]).await?;
+    put(&vault, "1").await?;
+    let token = async |text: &str| vault.put("token", &json!({ "TOKEN": text })).await.map(drop);
+    token("first").await?;
+    bench.apply(picky("Deployment", "bot", 1)).await?;
+    let mut object = bot_secret(&bench, &json!({}));
+    object["spec"]["dataFrom"] =
+        json!([{ "extract": { "key": SOURCE } }, { "extract": { "key": "token" }, "rolls": false }]);
+    object["spec"]["target"] = json!({ "labels": { "team": "a" } });
+    bench.apply(object.clone()).await?;
+    bench.until_all_hold("bot", 1, "1").await?;
+    bench.until_condition(NAME, "RolledOut", "True").await?;
+    put(&vault, "bad").await?;
+    until_phase(&bench, RotationPhase::RolledBack).await?;
+    token("second").await?;
+    bench.until_value(NAME, "TOKEN", "second").await?;
+    assert_eq!(bench.value(NAME, "REVISION").await?.as_deref(), Some("1"));
+    // An edit of its labels is followed as well.
+    object["spec"]["target"]["labels"]["team"] = "b".into();
+    bench.apply(object).await?;
+    wait_for("the label", DEADLINE, async || {
+        let labels = bench.secrets().get(NAME).await?.metadata.labels.unwrap_or_default();
+        Ok((labels.get("team").map(String::as_str) == Some("b")).then_some(()))
+    })
+    .await?;
+    bench.operator.kill().await?;
+    bench.secrets().delete(NAME, &DeleteParams::default()).await?;
+    bench.operator.start_again().await?;
+    bench.until_value(NAME, "REVISION", "1").await?;
+    bench.until_more_reads(3).await?;
+    assert_eq!(bench.value(NAME, "REVISION").await?.as_deref(), Some("1"));
+    bench.until_all_hold("bot", 1, "1").await?;
+    expect_rollouts(&bench, &["bot"], 2).await?;
+    // Whoever asks for it gets what the source gives.
+    crate::common::refresh(&bench, "all the same").await?;
+    bench.until_value(NAME, "REVISION", "bad").await?;
+    until_phase(&bench, RotationPhase::RolledBack).await.map(drop)
+}
