@@ -15,4 +15,5 @@ mod reverts;
 mod strategy;
 #[path = "../support/mod.rs"]
 mod support;
+mod versions;
 mod workloads;
