@@ -73,6 +73,8 @@ pub enum Reason {
     VerifyInvalid,
     /// A leased credential cannot be renewed.
     LeaseNotRenewable,
+    /// A leased credential ended before it was replaced.
+    LeaseLost,
     /// Somebody else keeps changing the Secret.
     Contested,
     /// The Kubernetes API failed.
@@ -83,7 +85,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Synced,
         Self::Suspended,
         Self::UpToDate,
@@ -118,6 +120,7 @@ impl Reason {
         Self::CandidateRejected,
         Self::VerifyInvalid,
         Self::LeaseNotRenewable,
+        Self::LeaseLost,
         Self::Contested,
         Self::KubernetesUnavailable,
         Self::InternalError,
@@ -161,6 +164,7 @@ impl Reason {
             Self::CandidateRejected => "CandidateRejected",
             Self::VerifyInvalid => "VerifyInvalid",
             Self::LeaseNotRenewable => "LeaseNotRenewable",
+            Self::LeaseLost => "LeaseLost",
             Self::Contested => "Contested",
             Self::KubernetesUnavailable => "KubernetesUnavailable",
             Self::InternalError => "InternalError",
