@@ -13,6 +13,7 @@ mod kills;
 mod lives;
 mod logins;
 mod lost;
+mod namespace;
 mod refusals;
 mod release;
 mod rotating;
