@@ -1,10 +1,10 @@
-//! The operator is away for longer than the leases are good for.
+//! The operator, or the manager, is away for longer than the leases are good for.
 
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use botsecret::api::RotationPhase;
-use botsecret_testbed::wait_for;
+use botsecret_testbed::{ALWAYS, FaultKind, wait_for};
 use serde_json::{Value, json};
 
 use crate::{
@@ -64,66 +64,112 @@ async fn waits(bench: &Bench, revision: &str) -> Result {
     Ok(())
 }
 
-#[tokio::test]
-async fn p7_leases_that_end_while_the_operator_is_away_are_each_replaced_once_and_at_once_whatever_the_windows_say()
--> Result {
-    let mut bench = Bench::new("lease-lost").await?;
-    let bank = Bank::new(&bench, Terms { token_ttl: "15s", ..Terms::default() }).await?;
-    bench.kubernetes_store("source").await?;
-    bench.put_source("plain", &[("REVISION", "1")]).await?;
-    let mut plain = bench.bot_secret("plain", "plain");
-    let (mut one, mut both) = (bank.bot_secret("one"), bank.bot_secret("both"));
-    let entry = both["spec"]["dataFrom"][0].clone();
-    let prefixed = |prefix: &str| json!({ "dynamic": entry["dynamic"], "rewrite": [{ "prefix": prefix }] });
-    both["spec"]["dataFrom"] = json!([prefixed("a_"), prefixed("b_")]);
-    for object in [&mut plain, &mut one, &mut both] {
-        object["spec"]["rollout"] = closed();
-        bench.apply(object.clone()).await?;
+/// Three leases, of two BotSecrets whose workloads may not roll, beside one that
+/// has nothing that ends.
+struct Scene {
+    bench: Bench,
+    bank: Bank,
+    /// Who lies in the Secrets.
+    now: Vec<Option<String>>,
+}
+
+impl Scene {
+    async fn new(bench: Bench, bank: Bank) -> Result<Self> {
+        bench.kubernetes_store("source").await?;
+        bench.put_source("plain", &[("REVISION", "1")]).await?;
+        let mut plain = bench.bot_secret("plain", "plain");
+        let (mut one, mut both) = (bank.bot_secret("one"), bank.bot_secret("both"));
+        let entry = both["spec"]["dataFrom"][0].clone();
+        let prefixed = |prefix: &str| json!({ "dynamic": entry["dynamic"], "rewrite": [{ "prefix": prefix }] });
+        both["spec"]["dataFrom"] = json!([prefixed("a_"), prefixed("b_")]);
+        for object in [&mut plain, &mut one, &mut both] {
+            object["spec"]["rollout"] = closed();
+            bench.apply(object.clone()).await?;
+        }
+        let now = until_others(&bench, &bank, &[None, None, None]).await?;
+        bench.apply(holder(&bench, "plain", "plain", "REVISION", 1)).await?;
+        bench.apply(holder(&bench, "one", "one", "username", 1)).await?;
+        bench.apply(holder(&bench, "both", "both", "a_username", 1)).await?;
+        bench.until_all_hold("plain", 1, "1").await?;
+        let scene = Self { bench, bank, now };
+        scene.settled().await?;
+        Ok(scene)
     }
-    let mut now = until_others(&bench, &bank, &[None, None, None]).await?;
-    bench.apply(holder(&bench, "plain", "plain", "REVISION", 1)).await?;
-    bench.apply(holder(&bench, "one", "one", "username", 1)).await?;
-    bench.apply(holder(&bench, "both", "both", "a_username", 1)).await?;
-    bench.until_all_hold("plain", 1, "1").await?;
-    // Twice: by the second time each has rolled a moment ago.
-    for round in 1..=2_usize {
-        for (app, user) in [("one", &now[0]), ("both", &now[1])] {
-            bench.until_all_hold(app, 1, user.as_deref().unwrap_or_default()).await?;
+
+    /// Each bot holds what lies in its Secret, and nothing else is left.
+    async fn settled(&self) -> Result {
+        for (app, user) in [("one", &self.now[0]), ("both", &self.now[1])] {
+            self.bench.until_all_hold(app, 1, user.as_deref().unwrap_or_default()).await?;
         }
-        until_states(&bench, "one", &["Live"]).await?;
-        until_states(&bench, "both", &["Live"; 2]).await?;
-        bench.operator.kill().await?;
-        let revision = (round + 1).to_string();
-        bench.put_source("plain", &[("REVISION", &revision)]).await?;
-        wait_for("every user to end", DEADLINE, async || Ok(bank.users().await?.is_empty().then_some(()))).await?;
-        let began = Instant::now();
-        bench.operator.start_again().await?;
-        now = until_others(&bench, &bank, &now).await?;
+        until_states(&self.bench, "one", &["Live"]).await?;
+        until_states(&self.bench, "both", &["Live"; 2]).await?;
+        Ok(())
+    }
+
+    /// Changes what does not end as well, and waits until the outage has cost
+    /// every lease.
+    async fn until_lost(&self, round: usize) -> Result {
+        self.bench.put_source("plain", &[("REVISION", &(round + 1).to_string())]).await?;
+        wait_for("every user to end", DEADLINE, async || Ok(self.bank.users().await?.is_empty().then_some(()))).await
+    }
+
+    /// The outage of this round is over since then: each lease is replaced within
+    /// this time, and each workload rolls, once.
+    async fn replaced(&mut self, round: usize, began: Instant, within: Duration) -> Result {
+        self.now = until_others(&self.bench, &self.bank, &self.now).await?;
         let replaced = began.elapsed();
-        for (app, user) in [("one", &now[0]), ("both", &now[1])] {
-            bench.until_all_hold(app, 1, user.as_deref().unwrap_or_default()).await?;
-        }
+        self.settled().await?;
         eprintln!(
-            "outage {round}: 3 of 3 lost leases replaced {:.1} s after the operator's start, in their pods after {:.1} s",
+            "{}, outage {round}: 3 of 3 lost leases replaced {:.1} s after its end, in their pods after {:.1} s",
+            self.bank.name,
             replaced.as_secs_f64(),
             began.elapsed().as_secs_f64()
         );
-        assert!(replaced < Duration::from_secs(10), "replaced after {replaced:?}");
-        until_states(&bench, "one", &["Live"]).await?;
-        until_states(&bench, "both", &["Live"; 2]).await?;
-        waits(&bench, &revision).await?;
+        assert!(replaced < within, "replaced after {replaced:?}");
+        let bench = &self.bench;
+        waits(bench, &(round + 1).to_string()).await?;
         // Renewed at half their lives, as nothing else is due.
-        let made = counter(&bench, "lease_renewals").await?;
+        let made = counter(bench, "lease_renewals").await?;
         wait_for("each to be renewed", DEADLINE, async || {
-            Ok((counter(&bench, "lease_renewals").await? >= made + 3).then_some(()))
+            Ok((counter(bench, "lease_renewals").await? >= made + 3).then_some(()))
         })
         .await?;
-        assert_eq!((bank.issued()?, bank.users().await?.len()), (3 + 3 * round, 3));
-        assert_eq!((told(&bench, "one", "1").await?, told(&bench, "both", "1, 2").await?), (round, round));
-        assert_eq!(counter(&bench, "leases_lost").await?, 3);
+        assert_eq!((self.bank.issued()?, self.bank.users().await?.len()), (3 + 3 * round, 3));
+        assert_eq!((told(bench, "one", "1").await?, told(bench, "both", "1, 2").await?), (round, round));
+        assert_eq!(counter(bench, "leases_lost").await?, 3);
         let rollouts = i64::try_from(round)? + 1;
         assert_eq!((bench.rollouts("one").await?, bench.rollouts("both").await?), (rollouts, rollouts));
-        assert_eq!(users(&bench).await?, now, "replaced once more");
+        assert_eq!(users(bench).await?, self.now, "replaced once more");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn p7_leases_that_end_while_the_operator_is_away_are_each_replaced_once_and_at_once_whatever_the_windows_say()
+-> Result {
+    let bench = Bench::new("lease-lost").await?;
+    let bank = Bank::new(&bench, Terms { token_ttl: "15s", ..Terms::default() }).await?;
+    let mut scene = Scene::new(bench, bank).await?;
+    // Twice: by the second time each has rolled a moment ago.
+    for round in 1..=2 {
+        scene.bench.operator.kill().await?;
+        scene.until_lost(round).await?;
+        let began = Instant::now();
+        scene.bench.operator.start_again().await?;
+        scene.replaced(round, began, Duration::from_secs(10)).await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn p7_leases_that_end_while_the_manager_is_away_are_each_replaced_once_when_it_is_back() -> Result {
+    let bench = Bench::new("lease-lost-manager").await?;
+    let bank = Bank::new(&bench, Terms { token_ttl: "15s", ..Terms::default() }).await?;
+    let (proxy, front) = bank.behind_proxy(&bench).await?;
+    let mut scene = Scene::new(bench, bank).await?;
+    proxy.fault(&front, FaultKind::Reset, ALWAYS);
+    scene.until_lost(1).await?;
+    proxy.clear(&front);
+    // What keeps others from a manager that is dead is over by then.
+    scene.replaced(1, Instant::now(), Duration::from_secs(40)).await
 }
