@@ -174,6 +174,11 @@ pub enum RotationPhase {
     Halted,
     /// A workload failed on it, and the value before was written back.
     RolledBack,
+    /// Of a later version. Never written: it stays on record until it is found
+    /// anew where the rotation stands.
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 impl RotationPhase {
@@ -189,6 +194,7 @@ impl RotationPhase {
             Self::Rejected => "Rejected",
             Self::Halted => "Halted",
             Self::RolledBack => "RolledBack",
+            Self::Unknown => "Unknown",
         }
     }
 }
@@ -260,4 +266,45 @@ pub struct LeasedSecret {
     /// Number of the last revision of the Secret that held it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{BotSecretStatus, RotationPhase};
+
+    #[test]
+    fn p3_what_a_later_version_says_is_read_as_far_as_it_is_known() {
+        let at = "2026-01-01T00:00:00Z";
+        let times = json!([{ "phase": "Written", "at": at }, { "phase": "SomethingNew", "at": at }]);
+        let workload = json!({
+            "kind": "Deployment", "name": "bot", "uid": "u", "revision": "2.k.f", "state": "SomethingNew", "patches": 1,
+            "later": true,
+        });
+        let later = json!({
+            "later": {},
+            "rotation": {
+                "revision": "2.k.f", "phase": "SomethingNew", "started": at, "times": times, "message": "", "later": 1,
+            },
+            "rollout": { "revision": "2.k.f", "complete": false, "workloads": [workload], "later": [] },
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "SomethingNew", "message": "", "lastTransitionTime": at,
+            }],
+        });
+        let status: BotSecretStatus = serde_json::from_value(later).expect("a status");
+        let rotation = status.rotation.expect("a rotation");
+        let phases: Vec<_> = rotation.times.iter().map(|time| time.phase).collect();
+        assert_eq!(
+            (rotation.phase, phases),
+            (RotationPhase::Unknown, vec![RotationPhase::Written, RotationPhase::Unknown])
+        );
+        assert_eq!(status.rollout.expect("a rollout").workloads[0].patches, 1);
+    }
+
+    #[test]
+    fn the_schema_knows_no_phase_that_is_never_written() {
+        let schema = serde_json::to_string(&schemars::schema_for!(RotationPhase)).expect("a schema");
+        assert!(schema.contains("OldRetired") && !schema.contains("Unknown"), "{schema}");
+    }
 }

@@ -54,6 +54,12 @@ impl Held {
         }
     }
 
+    /// Whether one of its clocks has run out.
+    #[must_use]
+    pub fn has_ended(&self, now: Instant) -> bool {
+        self.parts.iter().flatten().any(|part| part.ends <= now)
+    }
+
     /// What failed is tried again, ever more slowly but often enough for a
     /// short life.
     pub fn failed(&mut self, now: Instant) {
@@ -91,6 +97,7 @@ impl Drop for Counted {
 }
 
 /// All of one BotSecret's.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Default)]
 pub struct Holdings {
     /// Each, in the order in which they were issued.
@@ -120,6 +127,8 @@ pub struct Holdings {
     pub counted: Counted,
     /// How often in a row the finalizer could not be taken off.
     pub unreleased: u32,
+    /// Whether the namespace was seen to be going.
+    pub namespace_ends: bool,
     /// The BotSecret as it was last written in the midst of a pass.
     pub written: Option<Box<crate::api::BotSecret>>,
 }

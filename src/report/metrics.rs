@@ -51,6 +51,8 @@ pub struct Metrics {
     pub leases_issued: Counter,
     /// Those of them that took another's place.
     pub lease_replacements: Counter,
+    /// Those of these that had ended by then.
+    pub leases_lost: Counter,
     /// Renewals of logins and leases.
     pub lease_renewals: Counter,
     /// Credentials that were revoked.
@@ -94,6 +96,7 @@ impl Metrics {
             leases: Gauge::default(),
             leases_issued: Counter::default(),
             lease_replacements: Counter::default(),
+            leases_lost: Counter::default(),
             lease_renewals: Counter::default(),
             lease_revocations: Counter::default(),
             leases_left_to_end: Counter::default(),
@@ -127,6 +130,7 @@ impl Metrics {
         registry.register("leases", "Leased credentials on record, with those to be revoked", self.leases.clone());
         registry.register("leases_issued", "Leased credentials that were issued", self.leases_issued.clone());
         registry.register("lease_replacements", "Issued in the place of another", self.lease_replacements.clone());
+        registry.register("leases_lost", "Credentials that ended before they were replaced", self.leases_lost.clone());
         registry.register("lease_renewals", "Renewals of logins and leases", self.lease_renewals.clone());
         registry.register("lease_revocations", "Credentials that were revoked", self.lease_revocations.clone());
         registry.register(

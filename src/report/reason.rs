@@ -75,6 +75,8 @@ pub enum Reason {
     VerifyInvalid,
     /// A leased credential cannot be renewed.
     LeaseNotRenewable,
+    /// A leased credential ended before it was replaced.
+    LeaseLost,
     /// Somebody else keeps changing the Secret.
     Contested,
     /// The Kubernetes API failed.
@@ -85,7 +87,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Synced,
         Self::Suspended,
         Self::UpToDate,
@@ -121,6 +123,7 @@ impl Reason {
         Self::CandidateRejected,
         Self::VerifyInvalid,
         Self::LeaseNotRenewable,
+        Self::LeaseLost,
         Self::Contested,
         Self::KubernetesUnavailable,
         Self::InternalError,
@@ -165,6 +168,7 @@ impl Reason {
             Self::CandidateRejected => "CandidateRejected",
             Self::VerifyInvalid => "VerifyInvalid",
             Self::LeaseNotRenewable => "LeaseNotRenewable",
+            Self::LeaseLost => "LeaseLost",
             Self::Contested => "Contested",
             Self::KubernetesUnavailable => "KubernetesUnavailable",
             Self::InternalError => "InternalError",

@@ -74,7 +74,7 @@ pub fn next_rotation(before: Option<&RotationStatus>, course: &Course<'_>, now: 
 /// Whether workloads may still be on their way in it.
 #[must_use]
 pub fn is_open(phase: RotationPhase) -> bool {
-    matches!(phase, RotationPhase::Written | RotationPhase::Rolling)
+    matches!(phase, RotationPhase::Written | RotationPhase::Rolling | RotationPhase::Unknown)
 }
 
 fn begun(course: &Course<'_>, now: Timestamp) -> RotationStatus {
@@ -195,6 +195,21 @@ mod tests {
         let halted = after(Some(&open), "2.k.f", &[Place::Failed], 6).expect("a rotation");
         let better = after(Some(&halted), "3.k.f", &[waits()], 30).expect("a rotation");
         assert_eq!(better.started.0, at(30));
+    }
+
+    #[test]
+    fn p3_a_rotation_in_a_phase_of_a_later_version_goes_on_from_where_its_workloads_are() {
+        use RotationPhase::{Rolling, Unknown, Verified, Written};
+        let begun = after(None, "2.k.f", &[waits()], 1).expect("a rotation");
+        for (places, phase) in [
+            (vec![waits()], Written),
+            (vec![Place::Verified, waits()], Rolling),
+            (vec![Place::Verified, Place::Verified], Verified),
+        ] {
+            let later = RotationStatus { phase: Unknown, ..begun.clone() };
+            let next = after(Some(&later), "2.k.f", &places, 5).expect("a rotation");
+            assert_eq!((next.phase, next.started.0), (phase, at(1)));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
     build::{self, Inputs},
     fetch::ServiceAccount,
     plan::Memory,
+    rollout::is_open,
     secret::SecretData,
     stores::RemoteKey,
     watch::Observed,
@@ -47,9 +48,8 @@ pub(super) async fn keep_previous(
 
 /// Whether no workload is on its way to what the Secret holds.
 fn is_verified(object: &BotSecret) -> bool {
-    let open = [RotationPhase::Written, RotationPhase::Rolling, RotationPhase::Halted];
     let rotation = object.status.as_ref().and_then(|status| status.rotation.as_ref());
-    rotation.is_none_or(|rotation| !open.contains(&rotation.phase))
+    rotation.is_none_or(|rotation| !is_open(rotation.phase) && rotation.phase != RotationPhase::Halted)
 }
 
 /// What the managers gave before, as far as they keep that. None of it is needed,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Context, leasing};
 use crate::{
-    api::{BotSecret, BotSecretStatus},
+    api::{BotSecret, BotSecretStatus, RotationPhase},
     deadline::within,
     plan::Memory,
     report::{Outcome, notices, status},
@@ -59,6 +59,19 @@ pub(super) async fn report(
     (None, Some(Instant::now() + wait))
 }
 
+/// What a later version calls a phase stays as it is: the schema takes no other
+/// name for it.
+fn leave_unknown(rotation: &mut serde_json::Map<String, serde_json::Value>) {
+    let is_unknown =
+        |phase: Option<&serde_json::Value>| phase.is_some_and(|phase| phase == RotationPhase::Unknown.name());
+    if is_unknown(rotation.get("phase")) {
+        rotation.remove("phase");
+    }
+    if let Some(times) = rotation.get_mut("times").and_then(serde_json::Value::as_array_mut) {
+        times.retain(|time| !is_unknown(time.get("phase")));
+    }
+}
+
 async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretStatus) -> kube::Result<BotSecret> {
     let api: Api<BotSecret> =
         Api::namespaced(context.client.clone(), object.metadata.namespace.as_deref().unwrap_or_default());
@@ -71,6 +84,9 @@ async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretSta
         if let Some(rollout) = fields.get_mut("rollout").and_then(serde_json::Value::as_object_mut) {
             rollout.entry("workloads").or_insert_with(|| serde_json::json!([]));
         }
+        if let Some(rotation) = fields.get_mut("rotation").and_then(serde_json::Value::as_object_mut) {
+            leave_unknown(rotation);
+        }
     }
     let patch = serde_json::json!({
         "metadata": { "uid": object.metadata.uid, "resourceVersion": object.metadata.resource_version },
@@ -79,4 +95,23 @@ async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretSta
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let params = PatchParams { field_manager: Some("botsecret".to_owned()), ..PatchParams::default() };
     within(api.patch_status(name, &params, &Patch::Merge(&patch))).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::leave_unknown;
+
+    #[test]
+    fn a_phase_that_is_not_known_is_never_written() {
+        let times = json!([{ "phase": "Written", "at": "t" }, { "phase": "Unknown", "at": "t" }]);
+        let mut known = json!({ "phase": "Rolling", "times": times });
+        let mut unknown = json!({ "phase": "Unknown", "times": times });
+        for rotation in [&mut known, &mut unknown] {
+            leave_unknown(rotation.as_object_mut().expect("an object"));
+        }
+        let times = json!([{ "phase": "Written", "at": "t" }]);
+        assert_eq!((known, unknown), (json!({ "phase": "Rolling", "times": times }), json!({ "times": times })));
+    }
 }

@@ -16,4 +16,5 @@ mod reverts;
 mod strategy;
 #[path = "../support/mod.rs"]
 mod support;
+mod versions;
 mod workloads;

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::events::v1::Event,
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::{
-    Api,
-    api::{Patch, PatchParams},
+    Api, Resource,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -23,6 +27,11 @@ use crate::{
 
 /// How long a deletion waits for a manager that does not answer.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+/// The same where the namespace goes, whose controller looks again only every so
+/// often.
+const PATIENCE_OF_NAMESPACE: SignedDuration = SignedDuration::from_secs(10);
+/// How long the last try may take there.
+const LAST_TRY_OF_NAMESPACE: Duration = Duration::from_secs(2);
 /// A revocation without a store to say how long it may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How seldom at most the finalizer is tried to be taken off.
@@ -145,10 +154,13 @@ pub(in crate::runtime) async fn conclude(
     load(context, &Keys::of(&context.digest_key), observed, &mut memory.leases).await;
     let holdings = &mut memory.leases;
     let asked = object.metadata.deletion_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
-    let left = PATIENCE.saturating_sub(Timestamp::now().duration_since(asked));
+    holdings.namespace_ends = holdings.namespace_ends || namespace_ends(context, object).await;
+    let (patience, last_try) =
+        if holdings.namespace_ends { (PATIENCE_OF_NAMESPACE, LAST_TRY_OF_NAMESPACE) } else { (PATIENCE, DEADLINE) };
+    let left = patience.saturating_sub(Timestamp::now().duration_since(asked));
     let patience_over = !left.is_positive();
     // However many there are, and each as slow as a deadline allows.
-    let until = Instant::now() + Duration::try_from(left).unwrap_or_default().max(DEADLINE);
+    let until = Instant::now() + Duration::try_from(left).unwrap_or_default().max(last_try);
     let _ = tokio::time::timeout_at(until, revoke_all(context, observed, holdings, patience_over)).await;
     if patience_over && !holdings.held.is_empty() {
         context.metrics.leases_left_to_end.inc_by(holdings.held.len() as u64);
@@ -176,6 +188,28 @@ pub(in crate::runtime) async fn conclude(
     let wait = Duration::from_secs(1).saturating_mul(1 << holdings.unreleased.min(6)).min(LONGEST_WAIT);
     holdings.unreleased = holdings.unreleased.saturating_add(1);
     Some(Instant::now() + wait)
+}
+
+/// Whether the namespace is being deleted: then it takes nothing new, which the
+/// API server says before anything else. Asked by an event that is not written,
+/// so that no further right is needed.
+async fn namespace_ends(context: &Context, object: &BotSecret) -> bool {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let event = Event {
+        metadata: ObjectMeta { generate_name: Some("botsecret-".to_owned()), ..ObjectMeta::default() },
+        event_time: Some(MicroTime(Timestamp::now())),
+        action: Some("Lease".to_owned()),
+        reason: Some("Deleted".to_owned()),
+        regarding: Some(object.object_ref(&())),
+        reporting_controller: Some("botsecret".to_owned()),
+        reporting_instance: Some("botsecret".to_owned()),
+        type_: Some("Normal".to_owned()),
+        ..Event::default()
+    };
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let api: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+    let refused = within(api.create(&params, &event)).await;
+    matches!(refused, Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("because it is being terminated"))
 }
 
 /// Ends whatever does not wait for its next try. May be left at any point.

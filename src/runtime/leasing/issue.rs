@@ -21,7 +21,7 @@ use crate::{
     fetch::{Desk, Holding, ServiceAccount},
     leases::{Circumstances, FINALIZER, Held, Holdings, Keys, Part, Place, Record, Stage, wait},
     plan::{Memory, Retry, refresh_requested},
-    report::{Problem, Reason},
+    report::{Notice, Problem, Reason},
     secret::SecretText,
     stores::{ErrorClass, IssueRequest, Issued, IssuingLogin, Payload, RemoteKey, RemoteSecret, StoreError},
     watch::Observed,
@@ -41,7 +41,6 @@ pub(in crate::runtime) async fn issued(
 ) -> Result<BTreeMap<usize, Arc<RemoteSecret>>, Problem> {
     let keys = Keys::of(&context.digest_key);
     let entries = entries(&keys, observed);
-    let mut values = BTreeMap::new();
     memory.leases.refusals.keep(|known| entries.iter().any(|entry| entry.fingerprint.0 == known));
     // All of them before the first is issued: it would wait for the others.
     let due: Vec<_> = entries.iter().filter(|entry| standing(entry, &memory.leases, &entries).is_none()).collect();
@@ -57,10 +56,29 @@ pub(in crate::runtime) async fn issued(
     if !due.is_empty() {
         foresee(context, observed, inputs).await?;
     }
-    for entry in &entries {
-        if standing(entry, &memory.leases, &entries).is_none() {
-            let old = chosen(entry, &memory.leases, &entries);
-            let issue = issue(context, &keys, observed, account, entry, &mut memory.leases).await;
+    let mut lost = Vec::new();
+    let result = supply(context, &keys, observed, account, memory, &entries, &mut lost).await;
+    tell_of_loss(context, &observed.bot_secret, &lost).await;
+    memory.leases.due &= result.is_err();
+    result
+}
+
+/// Issues what is due, and answers what each entry has. Those whose credential
+/// had ended by then are `lost`, counted from 1.
+async fn supply(
+    context: &Context,
+    keys: &Keys,
+    observed: &Observed,
+    account: &ServiceAccount,
+    memory: &mut Memory,
+    entries: &[Entry<'_>],
+    lost: &mut Vec<String>,
+) -> Result<BTreeMap<usize, Arc<RemoteSecret>>, Problem> {
+    let mut values = BTreeMap::new();
+    for entry in entries {
+        if standing(entry, &memory.leases, entries).is_none() {
+            let old = chosen(entry, &memory.leases, entries);
+            let issue = issue(context, keys, observed, account, entry, &mut memory.leases).await;
             let new = issue.inspect_err(|problem| {
                 let circumstances = Circumstances::of(entry.store, account);
                 let interval = observed.bot_secret.spec.interval().period();
@@ -72,15 +90,32 @@ pub(in crate::runtime) async fn issued(
             if let Some(old) = old.and_then(|old| memory.leases.held.get_mut(old)) {
                 old.superseded = true;
                 context.metrics.lease_replacements.inc();
+                if old.has_ended(Instant::now()) {
+                    lost.push((entry.index + 1).to_string());
+                }
             }
         }
-        let at = chosen(entry, &memory.leases, &entries);
+        let at = chosen(entry, &memory.leases, entries);
         if let Some(secret) = at.and_then(|at| memory.leases.held.get(at)?.values.clone()) {
             values.insert(entry.index, secret);
         }
     }
-    memory.leases.due = false;
     Ok(values)
+}
+
+/// Says which credentials were no more before others took their places.
+async fn tell_of_loss(context: &Context, object: &BotSecret, lost: &[String]) {
+    if lost.is_empty() {
+        return;
+    }
+    context.metrics.leases_lost.inc_by(lost.len() as u64);
+    let note = format!(
+        "what was issued for dataFrom entry {} ended before it was replaced: it was issued anew at once, and workloads roll whatever rollout.window and rollout.minInterval say",
+        lost.join(", ")
+    );
+    tracing::warn!(namespace = object.metadata.namespace, bot_secret = object.metadata.name, "{note}");
+    let notice = Notice { warning: true, reason: Reason::LeaseLost.name(), action: "Lease", note };
+    context.emitter.publish(object, &[notice]).await;
 }
 
 async fn issue(

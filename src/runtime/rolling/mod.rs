@@ -19,7 +19,10 @@ use self::{
 };
 use super::Context;
 use crate::{
-    api::{BotSecret, Rollout, RolloutState, RotationStatus, State, WorkloadChoice, WorkloadStatus, previous_secret},
+    api::{
+        BotSecret, Rollout, RolloutState, RotationPhase, RotationStatus, State, WorkloadChoice, WorkloadStatus,
+        previous_secret,
+    },
     plan::{Memory, Retry},
     report::{Problem, Reason, RolloutReport, WorkloadReport},
     rollout::{Bounds, Course, Place, RollOutError, Standing, Turns, WorkloadState, is_open, next_rotation, turns},
@@ -332,12 +335,16 @@ fn is_of(object: &BotSecret, state: &State) -> bool {
 }
 
 /// Whether the status says that this revision is rolled out, for this spec, and
-/// that nothing it names is missing or watched.
+/// that nothing it names is missing or watched; in words of this version.
 fn is_over(object: &BotSecret, state: &State) -> bool {
     let status = object.status.as_ref();
     let rollout = status.and_then(|status| status.rollout.as_ref());
     let is_open = |workload: &WorkloadStatus| workload.state == WorkloadState::Missing.name() || is_watched(workload);
     let of_revision = |rollout: &&RolloutState| rollout.revision == state.revision.to_string();
+    let rotation = status.and_then(|status| status.rotation.as_ref());
+    if rotation.is_some_and(|rotation| rotation.phase == RotationPhase::Unknown) {
+        return false;
+    }
     rollout.filter(of_revision).is_some_and(|rollout| rollout.complete && !rollout.workloads.iter().any(is_open))
         && status.and_then(|status| status.observed_generation) == object.metadata.generation
 }

@@ -18,7 +18,7 @@ use crate::{
     apply::{Applied, ApplyProblem, AsideError, Before, Desired, Kept, Origin, Previous, apply},
     plan::{BackNotes, Memory, Refused, Retry, refresh_requested},
     report::{Outcome, Problem, Reason, RolloutReport, SyncReport},
-    rollout::WorkloadState,
+    rollout::{WorkloadState, is_open},
     watch::Observed,
 };
 
@@ -312,8 +312,8 @@ fn not_kept(object: &BotSecret, why: &str) {
 /// holds: only that may come back.
 fn is_proven(object: &BotSecret, state: &State) -> bool {
     let Some(status) = object.status.as_ref() else { return false };
-    let open = [RotationPhase::Written, RotationPhase::Rolling, RotationPhase::Halted];
-    let is_open = status.rotation.as_ref().is_some_and(|rotation| open.contains(&rotation.phase));
+    let unproven = |phase| is_open(phase) || phase == RotationPhase::Halted;
+    let is_open = status.rotation.as_ref().is_some_and(|rotation| unproven(rotation.phase));
     let is_well = |workload: &WorkloadStatus| workload.state != WorkloadState::Failed.name();
     let rollout = status.rollout.as_ref().filter(|rollout| rollout.revision == state.revision.to_string());
     !is_open && rollout.is_some_and(|rollout| rollout.complete && rollout.workloads.iter().all(is_well))
