@@ -12,6 +12,10 @@ use crate::{
     watch::{SecretUse, UsesSecrets, null_is_default, uses_of},
 };
 
+/// On every pod of a Rollout (DefaultRolloutUniqueLabelKey in Argo's
+/// pkg/apis/rollouts/v1alpha1/types.go), and on none of a Deployment.
+const OF_ROLLOUT: &str = "rollouts-pod-template-hash";
+
 /// The decoded part of a Pod.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Pod)]
@@ -99,6 +103,8 @@ pub struct PodFacts {
     pub annotations: BTreeMap<String, String>,
     /// The controller's kind and name.
     pub controller: Option<(String, String)>,
+    /// Whether its ReplicaSet is one that Argo Rollouts made.
+    pub of_rollout: bool,
     /// The Secrets that it uses.
     pub uses: Vec<SecretUse>,
     /// How it fares.
@@ -155,6 +161,7 @@ impl PodView {
                 .flatten()
                 .find(|owner| owner.controller == Some(true))
                 .map(|owner| (owner.kind.clone(), owner.name.clone())),
+            of_rollout: self.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OF_ROLLOUT)),
             uses: uses_of(&self.spec.uses),
             health: self.status.health(),
         }

@@ -178,7 +178,7 @@ fn ends_a_list(change: &Change) -> Option<&'static str> {
         Change::ServiceAccount(Scoped::End) => Some("ServiceAccount"),
         Change::Secret(Scoped::End) => Some("Secret"),
         Change::MergedSecret(Scoped::End) => Some("merged Secret"),
-        Change::Workload(kind, Scoped::End) => Some(kind.name()),
+        Change::Workload(kind, Scoped::End) | Change::Absent(kind) => Some(kind.name()),
         _ => None,
     }
 }

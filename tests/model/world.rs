@@ -132,6 +132,7 @@ impl Workload {
                 .into_iter()
                 .collect(),
             controller: None,
+            of_rollout: false,
             uses: uses(),
             health: PodHealth {
                 ready: pod.phase == Phase::Ready,
@@ -175,6 +176,7 @@ impl Shown {
             uses: uses(),
             markers: markers.into_iter().collect(),
             records: record.into_iter().collect(),
+            template_from: None,
         }
     }
 }

@@ -32,15 +32,19 @@ const LONG: Duration = Duration::from_secs(240);
 const PICKY: &str = "trap 'exit 0' TERM; echo holds=$REVISION; case $REVISION in bad*) exit 3;; late*) touch /tmp/up; sleep 3; exit 3;; esac; touch /tmp/up; \
                      while :; do sleep 3600 & wait $!; done";
 
-fn picky(kind: &str, app: &str, replicas: i32) -> Value {
+pub fn picky(kind: &str, app: &str, replicas: i32) -> Value {
     let mut object = workload(kind, app, replicas);
-    let container = &mut object["spec"]["template"]["spec"]["containers"][0];
-    container["command"] = json!(["sh", "-c", PICKY]);
-    container["readinessProbe"] = json!({ "exec": { "command": ["test", "-e", "/tmp/up"] }, "periodSeconds": 1 });
+    make_picky(&mut object);
     object
 }
 
-fn with_rollout(bench: &Bench, rollout: &Value) -> Value {
+pub fn make_picky(object: &mut Value) {
+    let container = &mut object["spec"]["template"]["spec"]["containers"][0];
+    container["command"] = json!(["sh", "-c", PICKY]);
+    container["readinessProbe"] = json!({ "exec": { "command": ["test", "-e", "/tmp/up"] }, "periodSeconds": 1 });
+}
+
+pub fn with_rollout(bench: &Bench, rollout: &Value) -> Value {
     let mut object = bench.bot_secret(NAME, SOURCE);
     object["spec"]["rollout"] = rollout.clone();
     object
@@ -52,7 +56,7 @@ async fn edit(bench: &Bench, rollout: Value) -> Result {
     Ok(())
 }
 
-async fn until_phase(bench: &Bench, phase: RotationPhase) -> Result<String> {
+pub async fn until_phase(bench: &Bench, phase: RotationPhase) -> Result<String> {
     wait_for(&format!("the rotation to be {}", phase.name()), LONG, async || {
         let status = bench.bot_secrets().get(NAME).await?.status.unwrap_or_default();
         match status.rotation {
