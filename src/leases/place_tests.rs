@@ -40,7 +40,7 @@ fn pod(created: i64) -> PodFacts {
         finished: false,
         annotations: BTreeMap::new(),
         controller: None,
-        of_rollout: false,
+        rollout_hash: None,
         uses: vec![SecretUse { secret: "db".into(), required: KeySet::All, optional: KeySet::Nothing }],
         health: crate::rollout::PodHealth::default(),
     }

@@ -14,7 +14,7 @@ use crate::{
 
 /// On every pod of a Rollout (DefaultRolloutUniqueLabelKey in Argo's
 /// pkg/apis/rollouts/v1alpha1/types.go), and on none of a Deployment.
-const OF_ROLLOUT: &str = "rollouts-pod-template-hash";
+const ROLLOUT_HASH: &str = "rollouts-pod-template-hash";
 
 /// The decoded part of a Pod.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -103,8 +103,8 @@ pub struct PodFacts {
     pub annotations: BTreeMap<String, String>,
     /// The controller's kind and name.
     pub controller: Option<(String, String)>,
-    /// Whether its ReplicaSet is one that Argo Rollouts made.
-    pub of_rollout: bool,
+    /// The hash that ends its ReplicaSet's name, where Argo Rollouts made that.
+    pub rollout_hash: Option<String>,
     /// The Secrets that it uses.
     pub uses: Vec<SecretUse>,
     /// How it fares.
@@ -161,7 +161,7 @@ impl PodView {
                 .flatten()
                 .find(|owner| owner.controller == Some(true))
                 .map(|owner| (owner.kind.clone(), owner.name.clone())),
-            of_rollout: self.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OF_ROLLOUT)),
+            rollout_hash: self.metadata.labels.as_ref().and_then(|labels| labels.get(ROLLOUT_HASH)).cloned(),
             uses: uses_of(&self.spec.uses),
             health: self.status.health(),
         }

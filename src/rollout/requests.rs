@@ -145,8 +145,12 @@ where
     V: WorkloadView + Resource<Scope = NamespaceResourceScope>,
 {
     let workloads: Api<V> = Api::namespaced(client.clone(), &id.namespace);
-    let read = within(workloads.get_opt(&id.name)).await.map_err(|error| sort(id, "read", &error))?;
-    Ok(read.map(|view| view.facts()))
+    match within(workloads.get(&id.name)).await {
+        Ok(view) => Ok(Some(view.facts())),
+        // Whatever else it says: of a kind that is not there it is no Status.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(sort(id, "read", &error)),
+    }
 }
 
 /// A Rollout, and the Deployment whose template it takes: Argo Rollouts refuses
@@ -210,9 +214,12 @@ async fn pods_of(client: &Client, workload: &WorkloadFacts) -> Result<Vec<PodFac
 /// whose template it takes.
 fn belongs_to(pod: &PodFacts, id: &WorkloadId) -> bool {
     pod.controller.as_ref().is_some_and(|(kind, name)| match id.kind {
-        WorkloadKind::Deployment | WorkloadKind::Rollout => {
-            let by_argo = id.kind == WorkloadKind::Rollout;
-            kind == "ReplicaSet" && pod.of_rollout == by_argo && name.strip_prefix(&id.name).is_some_and(is_hash)
+        WorkloadKind::Deployment => {
+            kind == "ReplicaSet" && pod.rollout_hash.is_none() && name.strip_prefix(&id.name).is_some_and(is_hash)
+        }
+        WorkloadKind::Rollout => {
+            let of_hash = |hash: &String| *name == format!("{}-{hash}", id.name);
+            kind == "ReplicaSet" && pod.rollout_hash.as_ref().is_some_and(of_hash)
         }
         kind_of_workload => kind == kind_of_workload.name() && *name == id.name,
     })

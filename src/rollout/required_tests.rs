@@ -58,7 +58,7 @@ fn pod(created: i64, uses: SecretUse) -> PodFacts {
         finished: false,
         annotations: BTreeMap::new(),
         controller: None,
-        of_rollout: false,
+        rollout_hash: None,
         uses: vec![uses],
         health: crate::rollout::PodHealth::default(),
     }

@@ -51,7 +51,7 @@ struct Engine {
 /// says so. The panic's message is not shown anywhere: it may quote a value.
 async fn contained(context: &Context, observed: Observed, memory: Memory) -> Option<Box<Done>> {
     let object = observed.bot_secret.clone();
-    if let Ok(done) = AssertUnwindSafe(pass(context, observed, memory)).catch_unwind().await {
+    if let Ok(done) = AssertUnwindSafe(Box::pin(pass(context, observed, memory))).catch_unwind().await {
         return Some(Box::new(done));
     }
     context.metrics.panics.inc();

@@ -132,7 +132,7 @@ impl Workload {
                 .into_iter()
                 .collect(),
             controller: None,
-            of_rollout: false,
+            rollout_hash: None,
             uses: uses(),
             health: PodHealth {
                 ready: pod.phase == Phase::Ready,

@@ -1,5 +1,10 @@
 //! Workloads of another controller: Argo Rollouts, the real one.
 
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
 use anyhow::{Context, bail, ensure};
 use botsecret::api::RotationPhase;
 use botsecret_testbed::{Cluster, ClusterOptions, wait_for};
@@ -68,11 +73,32 @@ async fn until_argo_says(bench: &Bench, app: &str, phase: &str) -> Result {
     .with_context(|| bench.cluster.logs())
 }
 
-/// What `kubectl argo rollouts promote` and `abort` write.
-async fn act(bench: &Bench, app: &str, status: Value) -> Result {
+/// Writes what `kubectl argo rollouts promote`, `abort` and `retry` write, and waits
+/// until the controller has left this phase for it. The controller puts what it
+/// writes back into its cache whatever is there (writeBackToInformer in
+/// rollout/controller.go), and so does not see what came in the same moment
+/// before the Rollout changes once more: then it is touched.
+async fn act(bench: &Bench, app: &str, status: Value, phase: &str) -> Result {
     let patch = Patch::Merge(json!({ "status": status }));
     rollouts(bench).patch_status(app, &PatchParams::default(), &patch).await?;
-    Ok(())
+    let touched = Cell::new(Instant::now());
+    wait_for(&format!("Rollout {app} to be {phase} no more"), DEADLINE, async || {
+        let status = rollouts(bench).get(app).await?.data["status"].take();
+        if status["phase"] != phase {
+            return Ok(Some(()));
+        }
+        if touched.get().elapsed() > Duration::from_secs(3) {
+            touched.set(Instant::now());
+            let time = json!({ "metadata": { "annotations": { "touched": format!("{:?}", touched.get()) } } });
+            rollouts(bench).patch(app, &PatchParams::default(), &Patch::Merge(time)).await?;
+        }
+        bail!("{status}")
+    })
+    .await
+}
+
+async fn promote(bench: &Bench, app: &str) -> Result {
+    act(bench, app, json!({ "pauseConditions": null }), "Paused").await
 }
 
 /// How many templates Argo Rollouts has rolled out, and how many patches the
@@ -154,7 +180,7 @@ async fn p3_a_rollout_that_waits_between_two_steps_is_reported_and_holds_up_nobo
     let asked = bench.cluster.audit().requests_by_since(bench.operator.user(), &mark).await?;
     let asked: Vec<_> = asked.iter().filter(|one| one.verb != "watch" && one.resource != "secrets").collect();
     ensure!(asked.iter().all(|one| one.resource == "serviceaccounts"), "{asked:?}");
-    act(&bench, "bot", json!({ "pauseConditions": null })).await?;
+    promote(&bench, "bot").await?;
     bench.until_all_hold("bot", 2, "2").await?;
     until_phase(&bench, RotationPhase::Verified).await?;
     until_rolled_out(&bench).await?;
@@ -189,15 +215,15 @@ async fn a_rollout_that_a_value_breaks_or_that_somebody_aborts_halts_the_rotatio
     until_state(&bench, "bot", "Paused").await?;
     bench.until_all_hold("other", 1, "2").await?;
     until_argo_says(&bench, "bot", "Paused").await?;
-    act(&bench, "bot", json!({ "abort": true })).await?;
+    act(&bench, "bot", json!({ "abort": true }), "Paused").await?;
     let message = until_phase(&bench, RotationPhase::Halted).await?;
     ensure!(message.contains("Rollout bot failed on the new value: Argo Rollouts gave it up"), "{message}");
     until_state(&bench, "bot", "Failed").await?;
     assert_eq!(rolled(&bench, "bot").await?, (3, 2));
-    // `kubectl argo rollouts retry`, and on.
-    act(&bench, "bot", json!({ "abort": false })).await?;
+    // Once more, and on.
+    act(&bench, "bot", json!({ "abort": false }), "Degraded").await?;
     until_argo_says(&bench, "bot", "Paused").await?;
-    act(&bench, "bot", json!({ "pauseConditions": null })).await?;
+    promote(&bench, "bot").await?;
     bench.until_all_hold("bot", 2, "2").await?;
     until_phase(&bench, RotationPhase::Verified).await?;
     assert_eq!(rolled(&bench, "bot").await?, (3, 2));

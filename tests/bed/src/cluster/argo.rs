@@ -13,8 +13,6 @@ impl Cluster {
         // kubectl follows no link to a folder.
         let folder = peers::share("argo-rollouts")?.canonicalize()?.display().to_string();
         self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &folder]).await?;
-        self.kubectl(&["wait", "--for=condition=Established", "crd/rollouts.argoproj.io", "--timeout=60s"]).await?;
-        // Established is said a moment before the first request is taken.
         let served = async || self.kubectl(&["get", "rollouts.argoproj.io", "-A"]).await.map(Some);
         wait_for("Rollouts to be served", PATIENCE, served).await
     }
