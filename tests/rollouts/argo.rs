@@ -225,8 +225,14 @@ async fn a_rollout_that_a_value_breaks_or_that_somebody_aborts_halts_the_rotatio
     until_argo_says(&bench, "bot", "Paused").await?;
     promote(&bench, "bot").await?;
     bench.until_all_hold("bot", 2, "2").await?;
+    assert_eq!(rolled(&bench, "bot").await?, (3, 2), "a retry needs no patch");
+    rotate(&bench, "3").await?;
+    until_state(&bench, "bot", "Paused").await?;
+    until_argo_says(&bench, "bot", "Paused").await?;
+    promote(&bench, "bot").await?;
+    bench.until_all_hold("bot", 2, "3").await?;
     until_phase(&bench, RotationPhase::Verified).await?;
-    assert_eq!(rolled(&bench, "bot").await?, (3, 2));
+    assert_eq!(rolled(&bench, "bot").await?, (4, 3));
     Ok(())
 }
 
