@@ -80,7 +80,7 @@ pub struct RolloutState {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadStatus {
-    /// Deployment, StatefulSet or DaemonSet.
+    /// Deployment, StatefulSet, DaemonSet or Rollout.
     pub kind: String,
     /// Its name, in the BotSecret's namespace.
     pub name: String,

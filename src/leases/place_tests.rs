@@ -41,6 +41,7 @@ fn pod(created: i64) -> PodFacts {
         finished: false,
         annotations: BTreeMap::new(),
         controller: None,
+        rollout_hash: None,
         uses: vec![SecretUse { secret: "db".into(), required: KeySet::All, optional: KeySet::Nothing }],
         health: crate::rollout::PodHealth::default(),
         restarted: Vec::new(),

@@ -42,6 +42,7 @@ fn observed(change: &Value) -> Observed {
         lost: None,
         workloads: Vec::new(),
         shared: std::collections::HashSet::new(),
+        rollouts_served: false,
         older_rival: None,
         younger_rivals: Vec::new(),
     }

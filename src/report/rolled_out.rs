@@ -125,7 +125,7 @@ impl Told<'_> {
     fn waiting_for_somebody(&self) -> String {
         let mut parts = Vec::new();
         for (state, advice) in [
-            (WorkloadState::Paused, "resume to roll"),
+            (WorkloadState::Paused, "resume or promote to roll"),
             (WorkloadState::OnDelete, "delete its pods to roll (updateStrategy OnDelete)"),
             (WorkloadState::Partitioned, "lower its partition to roll the rest"),
         ] {

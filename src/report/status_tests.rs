@@ -218,7 +218,7 @@ fn p9_rolled_out_says_where_the_workloads_stand_and_what_a_person_must_do() {
         (
             &[WorkloadState::Paused, WorkloadState::Missing, WorkloadState::Missing],
             "RolledOut=False WaitingForWorkload",
-            "resume to roll; Deployment bot, Deployment bot do not exist: create them",
+            "resume or promote to roll; Deployment bot, Deployment bot do not exist: create them",
         ),
         (&[WorkloadState::Reverted, WorkloadState::Rolling], "RolledOut=False Reverted", "undid"),
     ];

@@ -12,6 +12,10 @@ use crate::{
     watch::{SecretUse, UsesSecrets, null_is_default, uses_of},
 };
 
+/// On every pod of a Rollout (DefaultRolloutUniqueLabelKey in Argo's
+/// pkg/apis/rollouts/v1alpha1/types.go), and on none of a Deployment.
+const ROLLOUT_HASH: &str = "rollouts-pod-template-hash";
+
 /// The decoded part of a Pod.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Pod)]
@@ -101,6 +105,8 @@ pub struct PodFacts {
     pub annotations: BTreeMap<String, String>,
     /// The controller's kind and name.
     pub controller: Option<(String, String)>,
+    /// The hash that ends its ReplicaSet's name, where Argo Rollouts made that.
+    pub rollout_hash: Option<String>,
     /// The Secrets that it uses.
     pub uses: Vec<SecretUse>,
     /// How it fares.
@@ -169,6 +175,7 @@ impl PodView {
                 .flatten()
                 .find(|owner| owner.controller == Some(true))
                 .map(|owner| (owner.kind.clone(), owner.name.clone())),
+            rollout_hash: self.metadata.labels.as_ref().and_then(|labels| labels.get(ROLLOUT_HASH)).cloned(),
             uses: uses_of(&self.spec.uses),
             health: self.status.health(),
             restarted: self.status.restarted(),

@@ -1,5 +1,6 @@
 //! The requests of a rollout: a fresh read, a decision, a guarded patch.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -10,7 +11,7 @@ use super::{Delivery, PodFacts, PodView, Requirement, Step, decide, holds_older,
 use crate::{
     api::{State, WorkloadKind, delivery_annotation, field_manager, marker_annotation},
     deadline::within,
-    watch::{DaemonSetView, DeploymentView, StatefulSetView, WorkloadFacts, WorkloadId, WorkloadView},
+    watch::{DaemonSetView, DeploymentView, RolloutView, StatefulSetView, WorkloadFacts, WorkloadId, WorkloadView},
 };
 
 /// A workload that could not be rolled this time.
@@ -98,11 +99,24 @@ impl Looked {
 /// # Errors
 /// As [`RollOutError`].
 pub async fn look(client: &Client, task: &Task<'_>) -> Result<Option<Looked>, RollOutError> {
-    match task.id.kind {
-        WorkloadKind::Deployment => look_at::<DeploymentView>(client, task).await,
-        WorkloadKind::StatefulSet => look_at::<StatefulSetView>(client, task).await,
-        WorkloadKind::DaemonSet => look_at::<DaemonSetView>(client, task).await,
+    let Task { id, secret, requirement, by_use, .. } = *task;
+    let read = match id.kind {
+        WorkloadKind::Deployment => read::<DeploymentView>(client, id).await?,
+        WorkloadKind::StatefulSet => read::<StatefulSetView>(client, id).await?,
+        WorkloadKind::DaemonSet => read::<DaemonSetView>(client, id).await?,
+        WorkloadKind::Rollout => read_rollout(client, id).await?,
+    };
+    let Some(workload) = read else { return Ok(None) };
+    if by_use && workload.uses(secret).is_none() {
+        // The edit that ended the use replaces its pods.
+        return Ok(None);
     }
+    let pods = pods_of(client, &workload).await?;
+    let on_workload = delivered(&workload, secret, requirement);
+    let patches = task.patches_on_record.max(on_workload.unwrap_or(0));
+    let step = decide(&workload, &pods, secret, requirement, task.state, by_use, patches);
+    let waiting = pods.iter().any(|pod| !pod.scheduled && began_before(pod, secret, task.state, by_use));
+    Ok(Some(Looked { workload, pods, step, patches, to_record: on_workload.is_some() || waiting }))
 }
 
 /// Makes a workload roll that is still as it was looked at: the `number`-th
@@ -116,29 +130,56 @@ pub async fn roll_out(client: &Client, task: &Task<'_>, looked: &Looked, number:
         WorkloadKind::Deployment => patch::<DeploymentView>(client, task, &looked.workload, number).await,
         WorkloadKind::StatefulSet => patch::<StatefulSetView>(client, task, &looked.workload, number).await,
         WorkloadKind::DaemonSet => patch::<DaemonSetView>(client, task, &looked.workload, number).await,
+        WorkloadKind::Rollout if looked.workload.template_from.is_some() => {
+            patch::<DeploymentView>(client, task, &looked.workload, number).await
+        }
+        // By its template like the others, so that it takes the steps that its
+        // owner wants a change to take; spec.restartAt leaves them out.
+        WorkloadKind::Rollout => patch::<RolloutView>(client, task, &looked.workload, number).await,
     }
 }
 
-async fn look_at<V>(client: &Client, task: &Task<'_>) -> Result<Option<Looked>, RollOutError>
+/// `None` also where the kind itself is not there.
+async fn read<V>(client: &Client, id: &WorkloadId) -> Result<Option<WorkloadFacts>, RollOutError>
 where
     V: WorkloadView + Resource<Scope = NamespaceResourceScope>,
 {
-    let Task { id, secret, requirement, by_use, .. } = *task;
     let workloads: Api<V> = Api::namespaced(client.clone(), &id.namespace);
-    let Some(workload) = within(workloads.get_opt(&id.name)).await.map_err(|error| sort(id, "read", &error))? else {
-        return Ok(None);
-    };
-    let workload = workload.facts();
-    if by_use && workload.uses(secret).is_none() {
-        // The edit that ended the use replaces its pods.
-        return Ok(None);
+    match within(workloads.get(&id.name)).await {
+        Ok(view) => Ok(Some(view.facts())),
+        // Whatever else it says: of a kind that is not there it is no Status.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(sort(id, "read", &error)),
     }
-    let pods = pods_of(client, &workload).await?;
-    let on_workload = delivered(&workload, secret, requirement);
-    let patches = task.patches_on_record.max(on_workload.unwrap_or(0));
-    let step = decide(&workload, &pods, secret, requirement, task.state, by_use, patches);
-    let waiting = pods.iter().any(|pod| !pod.scheduled && began_before(pod, secret, task.state, by_use));
-    Ok(Some(Looked { workload, pods, step, patches, to_record: on_workload.is_some() || waiting }))
+}
+
+/// A Rollout, and the Deployment whose template it takes: Argo Rollouts refuses
+/// one that has a template beside its reference, so that the marker can lie only
+/// in the Deployment's.
+async fn read_rollout(client: &Client, id: &WorkloadId) -> Result<Option<WorkloadFacts>, RollOutError> {
+    let Some(mut rollout) = read::<RolloutView>(client, id).await? else { return Ok(None) };
+    let Some(from) = &mut rollout.template_from else { return Ok(Some(rollout)) };
+    let refused = |said: String| RollOutError::Refused {
+        action: "find the pod template of",
+        kind: id.kind.name(),
+        name: id.name.clone(),
+        said,
+    };
+    let kind = WorkloadKind::Deployment;
+    if from.kind != kind.name() {
+        let said = format!("spec.workloadRef names a {}: only that of a Deployment can be changed", from.kind);
+        return Err(refused(said));
+    }
+    let of_template = WorkloadId { namespace: id.namespace.clone(), kind, name: from.name.clone() };
+    let Some(deployment) = read::<DeploymentView>(client, &of_template).await? else {
+        return Err(refused(format!("Deployment {}, which spec.workloadRef names, does not exist", from.name)));
+    };
+    (from.uid, from.resource_version) = (deployment.uid, deployment.resource_version);
+    (rollout.uses, rollout.markers, rollout.records) = (deployment.uses, deployment.markers, deployment.records);
+    if rollout.selector == LabelSelector::default() {
+        rollout.selector = deployment.selector;
+    }
+    Ok(Some(rollout))
 }
 
 /// How many patches for this revision the workload bears the record of.
@@ -167,12 +208,19 @@ async fn pods_of(client: &Client, workload: &WorkloadFacts) -> Result<Vec<PodFac
     Ok(list.items.iter().map(PodView::facts).filter(|pod| belongs_to(pod, id)).collect())
 }
 
-/// A Deployment's pods hang off its ReplicaSets, which are named after it and
-/// the template's hash. More than a hash is another Deployment's: `bot` and
-/// `bot-canary` may share labels.
+/// The pods of a Deployment or Rollout hang off its ReplicaSets, which are named
+/// after it and the template's hash. More than a hash is another's: `bot` and
+/// `bot-canary` may share labels. A Rollout may have the name of the Deployment
+/// whose template it takes.
 fn belongs_to(pod: &PodFacts, id: &WorkloadId) -> bool {
     pod.controller.as_ref().is_some_and(|(kind, name)| match id.kind {
-        WorkloadKind::Deployment => kind == "ReplicaSet" && name.strip_prefix(&id.name).is_some_and(is_hash),
+        WorkloadKind::Deployment => {
+            kind == "ReplicaSet" && pod.rollout_hash.is_none() && name.strip_prefix(&id.name).is_some_and(is_hash)
+        }
+        WorkloadKind::Rollout => {
+            let of_hash = |hash: &String| *name == format!("{}-{hash}", id.name);
+            kind == "ReplicaSet" && pod.rollout_hash.as_ref().is_some_and(of_hash)
+        }
         kind_of_workload => kind == kind_of_workload.name() && *name == id.name,
     })
 }
@@ -194,20 +242,24 @@ where
         held: held.to_owned(),
     };
     let marker = requirement.revision.to_string();
+    let (name, uid, version) = match &workload.template_from {
+        Some(from) => (&from.name, &from.uid, &from.resource_version),
+        None => (&workload.id.name, &workload.uid, &workload.resource_version),
+    };
     let body = serde_json::json!({
         "apiVersion": V::api_version(&()),
         "kind": V::kind(&()),
         "metadata": {
-            "name": workload.id.name,
+            "name": name,
             "namespace": workload.id.namespace,
-            "uid": workload.uid,
-            "resourceVersion": workload.resource_version,
+            "uid": uid,
+            "resourceVersion": version,
             "annotations": { delivery_annotation(secret): delivery.to_annotation() },
         },
         "spec": { "template": { "metadata": { "annotations": { marker_annotation(secret): marker } } } },
     });
     let params = PatchParams::apply(&field_manager(task.bot_secret)).force();
-    within(api.patch(&workload.id.name, &params, &Patch::Apply(&body)))
+    within(api.patch(name, &params, &Patch::Apply(&body)))
         .await
         .map(|written| drop(written.name_any()))
         .map_err(|error| sort(&workload.id, "patch", &error))

@@ -65,6 +65,7 @@ fn pod(created: i64, uses: SecretUse) -> PodFacts {
         finished: false,
         annotations: BTreeMap::new(),
         controller: None,
+        rollout_hash: None,
         uses: vec![uses],
         health: crate::rollout::PodHealth::default(),
         restarted: Vec::new(),

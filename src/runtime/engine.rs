@@ -51,7 +51,7 @@ struct Engine {
 /// says so. The panic's message is not shown anywhere: it may quote a value.
 async fn contained(context: &Context, observed: Observed, memory: Memory) -> Option<Box<Done>> {
     let object = observed.bot_secret.clone();
-    if let Ok(done) = AssertUnwindSafe(pass(context, observed, memory)).catch_unwind().await {
+    if let Ok(done) = AssertUnwindSafe(Box::pin(pass(context, observed, memory))).catch_unwind().await {
         return Some(Box::new(done));
     }
     context.metrics.panics.inc();
@@ -178,7 +178,7 @@ fn ends_a_list(change: &Change) -> Option<&'static str> {
         Change::ServiceAccount(Scoped::End) => Some("ServiceAccount"),
         Change::Secret(Scoped::End) => Some("Secret"),
         Change::MergedSecret(Scoped::End) => Some("merged Secret"),
-        Change::Workload(kind, Scoped::End) => Some(kind.name()),
+        Change::Workload(kind, Scoped::End) | Change::Absent(kind) => Some(kind.name()),
         _ => None,
     }
 }

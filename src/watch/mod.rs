@@ -4,6 +4,7 @@
 //! look at come out. [`streams`] feeds it from the API server.
 
 mod lenient;
+mod rollouts;
 mod secret_facts;
 mod secret_use;
 pub mod streams;
@@ -11,10 +12,12 @@ mod tracked;
 mod workload;
 mod world;
 
+pub use rollouts::RolloutView;
 pub use secret_facts::{SECRET_FIELD_MANAGER, SecretFacts};
 pub(crate) use secret_use::null_is_default;
 pub use secret_use::{KeySet, SecretUse, UsesSecrets, uses_of};
 pub use workload::{
-    DaemonSetView, DeploymentView, Progress, StatefulSetView, UpdateStrategy, WorkloadFacts, WorkloadId, WorkloadView,
+    DaemonSetView, DeploymentView, Progress, StatefulSetView, TemplateFrom, UpdateStrategy, WorkloadFacts, WorkloadId,
+    WorkloadView,
 };
 pub use world::{AccountFacts, Change, ObjectKey, Observed, Scoped, StoreProblem, Wake, World};

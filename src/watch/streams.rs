@@ -8,10 +8,12 @@ use kube::{
     runtime::{WatchStreamExt, watcher, watcher::Event},
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use super::{
     AccountFacts, Change, DaemonSetView, DeploymentView, ObjectKey, Scoped, SecretFacts, StatefulSetView, WorkloadView,
     lenient::Lenient,
+    rollouts::{self, Served},
 };
 use crate::{
     api::{BotSecret, BotSecretStore, ClusterBotSecretStore, LABEL_MERGED, LABEL_OWNER},
@@ -25,31 +27,36 @@ const WATCH_SECONDS: u32 = 210;
 /// A change and the scope (a namespace, or "" for the cluster) of its watch.
 pub type ScopedChange = (String, Change);
 
-/// How many of these watches there are for this choice of namespaces: each
-/// ends its first list with one [`Scoped::End`].
+/// How many first lists there are for this choice of namespaces: each ends with
+/// one [`Scoped::End`], or with [`Change::Absent`].
 #[must_use]
 pub fn count(namespaces: &[String]) -> usize {
     if namespaces.is_empty() { PER_SCOPE + 1 } else { namespaces.len() * PER_SCOPE }
 }
 
-/// BotSecrets, stores, ServiceAccounts, two of Secrets, three of workloads.
-const PER_SCOPE: usize = 8;
+/// BotSecrets, stores, ServiceAccounts, two of Secrets, four of workloads.
+const PER_SCOPE: usize = 9;
 
 /// Every watch, merged. Without namespaces the whole cluster is watched;
 /// with them there are no ClusterBotSecretStores, which are not of a namespace.
 pub fn all(client: &Client, namespaces: &[String]) -> impl Stream<Item = ScopedChange> + Send + use<> {
-    let mut streams = Vec::new();
+    let (tell, served) = watch::channel(None);
+    let mut streams = vec![rollouts::definition(client, tell).boxed()];
     if namespaces.is_empty() {
-        streams.extend(of_scope(client, ""));
+        streams.extend(of_scope(client, "", &served));
         streams.push(scoped("", objects::<ClusterBotSecretStore>(Api::all(client.clone())).map(Change::ClusterStore)));
     }
     for namespace in namespaces {
-        streams.extend(of_scope(client, namespace));
+        streams.extend(of_scope(client, namespace, &served));
     }
     futures::stream::select_all(streams)
 }
 
-fn of_scope(client: &Client, scope: &str) -> Vec<BoxStream<'static, ScopedChange>> {
+fn of_scope(
+    client: &Client,
+    scope: &str,
+    served: &watch::Receiver<Option<Served>>,
+) -> Vec<BoxStream<'static, ScopedChange>> {
     vec![
         scoped(scope, objects::<BotSecret>(api(client, scope)).map(Change::BotSecret)),
         scoped(scope, objects::<BotSecretStore>(api(client, scope)).map(Change::Store)),
@@ -59,6 +66,7 @@ fn of_scope(client: &Client, scope: &str) -> Vec<BoxStream<'static, ScopedChange
         scoped(scope, workloads::<DeploymentView>(api(client, scope))),
         scoped(scope, workloads::<StatefulSetView>(api(client, scope))),
         scoped(scope, workloads::<DaemonSetView>(api(client, scope))),
+        scoped(scope, rollouts::rollouts(api(client, scope), served.clone())),
     ]
 }
 
@@ -74,7 +82,7 @@ fn scoped(scope: &str, stream: impl Stream<Item = Change> + Send + 'static) -> B
     stream.map(move |change| (scope.clone(), change)).boxed()
 }
 
-fn config() -> watcher::Config {
+pub(super) fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS).page_size(250)
 }
 
@@ -84,22 +92,25 @@ fn objects<K>(api: Api<Lenient<K>>) -> impl Stream<Item = Scoped<Box<K>>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    events(watcher(api, config())).filter_map(|change| async move {
-        Some(match change {
-            Scoped::Begin => Scoped::Begin,
-            Scoped::End => Scoped::End,
-            Scoped::Gone(key) => Scoped::Gone(key),
-            Scoped::Put(Lenient::Whole(object)) => Scoped::Put(Box::new(object)),
-            Scoped::Put(Lenient::Undecodable(metadata)) => {
-                tracing::warn!(
-                    kind = %K::kind(&()),
-                    namespace = metadata.namespace.as_deref().unwrap_or_default(),
-                    name = metadata.name.as_deref().unwrap_or_default(),
-                    "left out: it cannot be decoded by this version of the operator"
-                );
-                return None;
-            }
-        })
+    events(watcher(api, config())).filter_map(async |change| Some(map(whole(change)?, Box::new)))
+}
+
+/// The same without those that cannot be decoded.
+pub(super) fn whole<K: Resource<DynamicType = ()>>(change: Scoped<Lenient<K>>) -> Option<Scoped<K>> {
+    Some(match change {
+        Scoped::Begin => Scoped::Begin,
+        Scoped::End => Scoped::End,
+        Scoped::Gone(key) => Scoped::Gone(key),
+        Scoped::Put(Lenient::Whole(object)) => Scoped::Put(object),
+        Scoped::Put(Lenient::Undecodable(metadata)) => {
+            tracing::warn!(
+                kind = %K::kind(&()),
+                namespace = metadata.namespace.as_deref().unwrap_or_default(),
+                name = metadata.name.as_deref().unwrap_or_default(),
+                "left out: it cannot be decoded by this version of the operator"
+            );
+            return None;
+        }
     })
 }
 
@@ -154,8 +165,11 @@ fn secrets(
 }
 
 fn workloads<V: WorkloadView>(api: Api<V>) -> impl Stream<Item = Change> + Send {
-    events(watcher(api, config()))
-        .map(|change| Change::Workload(V::KIND, map(change, |view: V| Box::new(view.facts()))))
+    events(watcher(api, config())).map(workload)
+}
+
+pub(super) fn workload<V: WorkloadView>(change: Scoped<V>) -> Change {
+    Change::Workload(V::KIND, map(change, |view| Box::new(view.facts())))
 }
 
 /// Watch events as changes; failed watches are tried again with a back-off.
@@ -164,22 +178,28 @@ where
     K: Resource + Send + 'static,
     K::DynamicType: Default,
 {
-    stream.default_backoff().filter_map(|event| async move {
-        match event {
-            Ok(Event::Init) => Some(Scoped::Begin),
-            Ok(Event::InitApply(object) | Event::Apply(object)) => Some(Scoped::Put(object)),
-            Ok(Event::Delete(object)) => Some(Scoped::Gone(key(&object))),
-            Ok(Event::InitDone) => Some(Scoped::End),
-            Err(error) => {
-                tracing::warn!(kind = %K::kind(&K::DynamicType::default()), error = %describe(&error), "watch failed, trying again");
-                None
-            }
+    stream.default_backoff().filter_map(async |event| change(event))
+}
+
+pub(super) fn change<K>(event: watcher::Result<Event<K>>) -> Option<Scoped<K>>
+where
+    K: Resource,
+    K::DynamicType: Default,
+{
+    match event {
+        Ok(Event::Init) => Some(Scoped::Begin),
+        Ok(Event::InitApply(object) | Event::Apply(object)) => Some(Scoped::Put(object)),
+        Ok(Event::Delete(object)) => Some(Scoped::Gone(key(&object))),
+        Ok(Event::InitDone) => Some(Scoped::End),
+        Err(error) => {
+            tracing::warn!(kind = %K::kind(&K::DynamicType::default()), error = %describe(&error), "watch failed, trying again");
+            None
         }
-    })
+    }
 }
 
 /// Watch errors quote the API server's status, never an object.
-fn describe(error: &watcher::Error) -> String {
+pub(super) fn describe(error: &watcher::Error) -> String {
     match error {
         watcher::Error::WatchError(status)
         | watcher::Error::InitialListFailed(kube::Error::Api(status))

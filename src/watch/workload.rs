@@ -1,4 +1,4 @@
-//! What is kept of a Deployment, StatefulSet or DaemonSet.
+//! What is kept of a Deployment, StatefulSet, DaemonSet or Rollout.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Resource, api::ObjectMeta};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
 use super::secret_use::{SecretUse, UsesSecrets, null_is_default, uses_of};
 use crate::api::WorkloadKind;
@@ -60,7 +60,7 @@ pub struct WorkloadFacts {
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether its rollouts are paused (Deployments).
+    /// Whether its rollouts are paused: by a person, or by a step of a Rollout.
     pub paused: bool,
     /// How its controller replaces pods.
     pub strategy: UpdateStrategy,
@@ -74,6 +74,21 @@ pub struct WorkloadFacts {
     pub markers: BTreeMap<String, String>,
     /// Delivery records on itself.
     pub records: BTreeMap<String, String>,
+    /// Where its template is, if it is not its own.
+    pub template_from: Option<Box<TemplateFrom>>,
+}
+
+/// The object whose pod template a Rollout takes (`spec.workloadRef`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateFrom {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID, once it was read.
+    pub uid: String,
+    /// Its version, once it was read.
+    pub resource_version: String,
 }
 
 impl WorkloadFacts {
@@ -98,6 +113,17 @@ pub struct SpecView {
     /// Of StatefulSets and DaemonSets; a Deployment always replaces its pods.
     #[serde(deserialize_with = "null_is_default")]
     update_strategy: StrategyView,
+    /// Of Rollouts: they take the template of another object.
+    workload_ref: Option<RefView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct RefView {
+    #[serde(deserialize_with = "null_is_default")]
+    kind: String,
+    #[serde(deserialize_with = "null_is_default")]
+    name: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -130,11 +156,11 @@ struct PartitionView {
     partition: Option<i32>,
 }
 
-/// The counters of all three kinds; each fills its own.
+/// What the kinds say of themselves; each fills its own.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StatusView {
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "generation")]
     observed_generation: i64,
     #[serde(deserialize_with = "null_is_default")]
     replicas: i32,
@@ -156,6 +182,29 @@ pub struct StatusView {
     ready_replicas: i32,
     #[serde(deserialize_with = "null_is_default")]
     conditions: Vec<ConditionView>,
+    /// Of Rollouts: Healthy, Progressing, Paused or Degraded.
+    #[serde(deserialize_with = "null_is_default")]
+    phase: String,
+    /// Of Rollouts: why the controller paused it; whoever resumes it clears them.
+    #[serde(deserialize_with = "null_is_default")]
+    pause_conditions: Vec<IgnoredAny>,
+}
+
+/// A number; of a Rollout it is text. What is no number is of a controller before
+/// 0.10, and counts as seen, as in Argo's own isGenerationObserved
+/// (utils/rollout/rolloututil.go).
+fn generation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Observed {
+        Number(i64),
+        Text(String),
+    }
+    Ok(match Option::<Observed>::deserialize(deserializer)? {
+        None => 0,
+        Some(Observed::Number(number)) => number,
+        Some(Observed::Text(text)) => text.parse().unwrap_or(i64::MAX),
+    })
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -226,7 +275,7 @@ fn facts(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &Status
         resource_version: meta.resource_version.clone().unwrap_or_default(),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         deleting: meta.deletion_timestamp.is_some(),
-        paused: spec.paused,
+        paused: spec.paused || is_observed(meta, status) && !status.pause_conditions.is_empty(),
         strategy: strategy(kind, &spec.update_strategy),
         progress: progress(kind, meta, spec, status),
         selector: spec.selector.clone(),
@@ -237,13 +286,21 @@ fn facts(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &Status
             .as_ref()
             .map(|annotations| with_prefix(annotations, "delivery.botsecret.dev/"))
             .unwrap_or_default(),
+        template_from: spec.workload_ref.as_ref().map(|reference| {
+            Box::new(TemplateFrom {
+                kind: reference.kind.clone(),
+                name: reference.name.clone(),
+                uid: String::new(),
+                resource_version: String::new(),
+            })
+        }),
     }
 }
 
 fn strategy(kind: WorkloadKind, view: &StrategyView) -> UpdateStrategy {
     let partition = view.rolling_update.as_ref().and_then(|rolling| rolling.partition).unwrap_or(0);
     match kind {
-        WorkloadKind::Deployment => UpdateStrategy::Automatic,
+        WorkloadKind::Deployment | WorkloadKind::Rollout => UpdateStrategy::Automatic,
         _ if view.type_.as_deref() == Some("OnDelete") => UpdateStrategy::OnDelete,
         WorkloadKind::StatefulSet if partition > 0 => UpdateStrategy::Partition(partition),
         _ => UpdateStrategy::Automatic,
@@ -251,10 +308,10 @@ fn strategy(kind: WorkloadKind, view: &StrategyView) -> UpdateStrategy {
 }
 
 fn progress(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &StatusView) -> Progress {
-    let observed = status.observed_generation >= meta.generation.unwrap_or(0);
+    let observed = is_observed(meta, status);
     let wanted = spec.replicas.unwrap_or(1);
     let serving = match kind {
-        WorkloadKind::Deployment => status.available_replicas >= wanted,
+        WorkloadKind::Deployment | WorkloadKind::Rollout => status.available_replicas >= wanted,
         // Its available replicas are those that were ready for minReadySeconds.
         WorkloadKind::StatefulSet => status.ready_replicas >= wanted,
         WorkloadKind::DaemonSet => status.number_available >= status.desired_number_scheduled,
@@ -262,11 +319,17 @@ fn progress(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &Sta
     let given_up = |one: &ConditionView| {
         one.type_ == "Progressing" && one.status == "False" && one.reason.as_deref() == Some("ProgressDeadlineExceeded")
     };
+    // Argo Rollouts calls one so that was aborted, or exceeded its deadline.
+    let degraded = kind == WorkloadKind::Rollout && status.phase == "Degraded";
     Progress {
         settled: observed && settled(kind, strategy(kind, &spec.update_strategy), wanted, status),
         serving,
-        failed: observed && status.conditions.iter().any(given_up),
+        failed: observed && (degraded || status.conditions.iter().any(given_up)),
     }
+}
+
+fn is_observed(meta: &ObjectMeta, status: &StatusView) -> bool {
+    status.observed_generation >= meta.generation.unwrap_or(0)
 }
 
 /// The conditions under which `kubectl rollout status` calls a rollout done. Of a
@@ -287,5 +350,12 @@ fn settled(kind: WorkloadKind, strategy: UpdateStrategy, wanted: i32, status: &S
             status.updated_number_scheduled >= status.desired_number_scheduled
                 && status.number_available >= status.desired_number_scheduled
         }
+        // With every step and the switch over behind it: CalculateRolloutPhase in
+        // Argo's utils/rollout/rolloututil.go.
+        WorkloadKind::Rollout => status.phase == "Healthy",
     }
 }
+
+#[cfg(test)]
+#[path = "workload_tests.rs"]
+mod tests;

@@ -107,6 +107,7 @@ fn install_of_this_build(port: u16) -> String {
 async fn the_installation_serves_the_quickstart() {
     let cluster = Cluster::shared().await.expect("a cluster");
     let kubectl = Kubectl::of(cluster);
+    cluster.start_argo_rollouts().await.expect("Argo Rollouts");
     let port = free_port().expect("a port");
     kubectl.run(&["apply", "--server-side", "-f", "-"], &install_of_this_build(port)).await;
     let (well, said) = kubectl
@@ -128,6 +129,8 @@ async fn the_installation_serves_the_quickstart() {
     for workload in ["statefulset/ledger", "daemonset/agent"] {
         kubectl.run(&[&["rollout", "status", workload], &trading[..]].concat(), "").await;
     }
+    let healthy = ["wait", "--for=jsonpath={.status.phase}=Healthy", "rollouts.argoproj.io/gateway"];
+    kubectl.run(&[&healthy[..], &trading[..]].concat(), "").await;
     let secrets: Api<Secret> = Api::namespaced(cluster.client().expect("a client"), "trading");
     let data = secrets.get("price-bot").await.expect("the Secret").data.expect("data");
     assert_eq!(data["EXCHANGE_KEY"].0, b"change-me");

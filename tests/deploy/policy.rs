@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams},
     config::AuthInfo,
 };
 use serde_json::{Value, json};
@@ -39,6 +39,13 @@ impl Asker {
         let secret: Secret = serde_json::from_value(secret).expect("a Secret");
         let secrets: Api<Secret> = Api::namespaced(self.operator.clone(), &self.namespace);
         outcome(secrets.create(&PostParams::default(), &secret).await)
+    }
+
+    async fn patch_rollout(&self, spec: Value) -> Result<(), (u16, String)> {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout"));
+        let rollouts: Api<DynamicObject> = Api::namespaced_with(self.operator.clone(), &self.namespace, &kind);
+        let patch = Patch::Merge(json!({"spec": spec}));
+        outcome(rollouts.patch("bot", &PatchParams::default(), &patch).await)
     }
 
     async fn patch_deployment(&self, template: Value) -> Result<(), (u16, String)> {
@@ -92,6 +99,7 @@ async fn p10_the_operator_cannot_get_hold_of_a_token_for_the_api() {
         // RBAC names the custom resources, but does not need them.
         kubectl.run(&["apply", "-f", "-"], &read(&format!("deploy/{part}.yaml"))).await;
     }
+    cluster.install_argo_definitions().await.expect("the definitions");
     let own = cluster.audience();
     let parameters = |audiences: &str| {
         json!({"apiVersion": "v1", "kind": "ConfigMap",
@@ -156,6 +164,21 @@ async fn p10_the_operator_cannot_get_hold_of_a_token_for_the_api() {
     refused(asker.patch_deployment(json!({"spec": {"serviceAccountName": "admin"}})).await, "nothing else");
     let image = json!({"spec": {"containers": [{"name": "bot", "image": "other"}]}});
     refused(asker.patch_deployment(image).await, "nothing else");
+
+    let mut rollout = deployment;
+    (rollout["apiVersion"], rollout["kind"]) = (json!("argoproj.io/v1alpha1"), json!("Rollout"));
+    rollout["spec"]["strategy"] = json!({"canary": {}});
+    kubectl.run(&["apply", "-f", "-"], &rollout.to_string()).await;
+    let marker = json!({"template": {"metadata": {"annotations": {"rollout.botsecret.dev/s": "1"}}}});
+    asker.patch_rollout(marker).await.expect("the marker");
+    let experiment = json!({"experiment": {"templates": [{"name": "a", "specRef": "canary"}]}});
+    for spec in [
+        json!({"template": {"spec": {"serviceAccountName": "admin"}}}),
+        json!({"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "admin"}}),
+        json!({"strategy": {"canary": {"steps": [experiment]}}}),
+    ] {
+        refused(asker.patch_rollout(spec).await, "nothing else");
+    }
 }
 
 /// Changes BotSecret `bot` as one of the users.

@@ -77,6 +77,19 @@ spec:
     spec:
       terminationGracePeriodSeconds: 1
       containers: [{name: main, image: sleep, args: ["100000"], envFrom: [{secretRef: {name: price-bot}}]}]
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: gateway, namespace: trading}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: gateway}}
+  strategy: {canary: {}}
+  template:
+    metadata: {labels: {app: gateway}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: main, image: sleep, args: ["100000"], envFrom: [{secretRef: {name: price-bot}}]}]
 "#;
 
 /// A Secret that goes with its source.

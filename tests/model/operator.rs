@@ -218,6 +218,7 @@ impl Shop {
             lost: None,
             workloads,
             shared: HashSet::new(),
+            rollouts_served: false,
             older_rival: None,
             younger_rivals: Vec::new(),
         };

@@ -133,6 +133,7 @@ impl Workload {
                 .into_iter()
                 .collect(),
             controller: None,
+            rollout_hash: None,
             uses: uses(),
             health: PodHealth {
                 ready: pod.phase == Phase::Ready,
@@ -177,6 +178,7 @@ impl Shown {
             uses: uses(),
             markers: markers.into_iter().collect(),
             records: record.into_iter().collect(),
+            template_from: None,
         }
     }
 }

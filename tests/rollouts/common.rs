@@ -219,10 +219,15 @@ const PICKY: &str = "trap 'exit 0' TERM; echo holds=$REVISION; case $REVISION in
 
 pub fn picky(kind: &str, app: &str, replicas: i32) -> Value {
     let mut object = workload(kind, app, replicas);
+    make_picky(&mut object);
+    object
+}
+
+/// Makes a workload of any kind such a bot.
+pub fn make_picky(object: &mut Value) {
     let container = &mut object["spec"]["template"]["spec"]["containers"][0];
     container["command"] = json!(["sh", "-c", PICKY]);
     container["readinessProbe"] = json!({ "exec": { "command": ["test", "-e", "/tmp/up"] }, "periodSeconds": 1 });
-    object
 }
 
 /// Long enough for many workloads, one after another.

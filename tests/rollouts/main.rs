@@ -2,6 +2,7 @@
 //! Judged by the running processes, not by a record.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod argo;
 mod back;
 mod common;
 mod downtime;

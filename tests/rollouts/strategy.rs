@@ -24,7 +24,7 @@ use crate::{
     support::{Bench, Result},
 };
 
-fn with_rollout(bench: &Bench, rollout: &Value) -> Value {
+pub fn with_rollout(bench: &Bench, rollout: &Value) -> Value {
     let mut object = bench.bot_secret(NAME, SOURCE);
     object["spec"]["rollout"] = rollout.clone();
     object

@@ -38,17 +38,21 @@ pub struct Bench {
 impl Bench {
     /// A new namespace on the shared cluster, and an operator for it alone.
     pub async fn new(name: &str) -> Result<Self> {
-        Ok(Self::start(name, false).await?.0)
+        Ok(Self::start(cluster().await?, name, false).await?.0)
+    }
+
+    /// The same on another cluster, on which the CRDs are installed.
+    pub async fn on(cluster: &'static Cluster, name: &str) -> Result<Self> {
+        Ok(Self::start(cluster, name, false).await?.0)
     }
 
     /// The same with a proxy between operator and API server.
     pub async fn behind_proxy(name: &str) -> Result<(Self, Proxy)> {
-        let (bench, proxy) = Self::start(name, true).await?;
+        let (bench, proxy) = Self::start(cluster().await?, name, true).await?;
         Ok((bench, proxy.context("no proxy was started")?))
     }
 
-    async fn start(name: &str, behind_proxy: bool) -> Result<(Self, Option<Proxy>)> {
-        let cluster = cluster().await?;
+    async fn start(cluster: &'static Cluster, name: &str, behind_proxy: bool) -> Result<(Self, Option<Proxy>)> {
         let namespace = cluster.namespace(name).await?;
         let source = cluster.namespace(&format!("{name}-source")).await?;
         let folder = tempfile::tempdir()?;

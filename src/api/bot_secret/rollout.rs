@@ -78,8 +78,8 @@ pub struct Rollout {
     pub window: Vec<Window>,
 }
 
-/// Auto (the default): the Deployments, StatefulSets and DaemonSets whose pod
-/// template uses a key that changed. List, Selector: these instead, where the
+/// Auto (the default): the Deployments, StatefulSets, DaemonSets and Rollouts (of
+/// Argo Rollouts) whose pod template uses a key that changed. List, Selector: these instead, where the
 /// use cannot be seen in the template; they roll when any key changes. None:
 /// nothing rolls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -99,7 +99,7 @@ pub enum WorkloadChoice {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadRef {
-    /// Deployment, StatefulSet or DaemonSet.
+    /// Deployment, StatefulSet, DaemonSet or Rollout (of Argo Rollouts).
     pub kind: WorkloadKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
@@ -115,6 +115,8 @@ pub enum WorkloadKind {
     StatefulSet,
     /// apps/v1 DaemonSet.
     DaemonSet,
+    /// argoproj.io/v1alpha1 Rollout, where Argo Rollouts is installed.
+    Rollout,
 }
 
 impl WorkloadKind {
@@ -125,12 +127,15 @@ impl WorkloadKind {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
             Self::DaemonSet => "DaemonSet",
+            Self::Rollout => "Rollout",
         }
     }
 
     /// The kind of this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Deployment, Self::StatefulSet, Self::DaemonSet].into_iter().find(|kind| kind.name() == name)
+        [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::Rollout]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }

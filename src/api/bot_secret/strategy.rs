@@ -21,7 +21,7 @@ const PROGRESS_DEADLINE: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Canary {
-    /// Deployment, StatefulSet or DaemonSet.
+    /// Deployment, StatefulSet, DaemonSet or Rollout (of Argo Rollouts).
     pub kind: WorkloadKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
@@ -41,7 +41,7 @@ pub struct Canary {
 #[x_kube(validation = Rule::new("!has(self.after) || !self.after.exists(other, other.kind == self.kind && other.name == self.name)")
     .message("a workload cannot roll after itself: take it out of its own after"))]
 pub struct OrderEntry {
-    /// Deployment, StatefulSet or DaemonSet.
+    /// Deployment, StatefulSet, DaemonSet or Rollout (of Argo Rollouts).
     pub kind: WorkloadKind,
     /// Its name.
     #[schemars(length(min = 1, max = 253))]

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{rollout::PodFacts, watch::WorkloadFacts};
+use crate::{api::WorkloadKind, rollout::PodFacts, watch::WorkloadFacts};
 
 /// How a workload takes a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,10 @@ pub fn health<'a>(
         ready &= pod.health.ready;
     }
     if workload.progress.failed {
-        return Health::Failed("its controller gave the rollout up (progress deadline exceeded)".to_owned());
+        return Health::Failed(match workload.id.kind {
+            WorkloadKind::Rollout => "Argo Rollouts gave it up: it was aborted, or exceeded its deadline".to_owned(),
+            _ => "its controller gave the rollout up (progress deadline exceeded)".to_owned(),
+        });
     }
     let over = |from: Timestamp, span: SignedDuration| from.checked_add(span).is_ok_and(|end| now >= end);
     let well = ready && workload.progress.settled;

@@ -14,7 +14,7 @@ use crate::{
     plan::Retry,
     report::{Problem, Reason},
     rollout::{Requirement, required},
-    watch::{Observed, WorkloadFacts, WorkloadId},
+    watch::{Observed, RolloutView, WorkloadFacts, WorkloadId},
 };
 
 /// One workload and what it must hold.
@@ -85,6 +85,9 @@ pub(super) async fn concerned<'a>(
             let mut ids = selected::<Deployment>(client, &namespace, WorkloadKind::Deployment, &selector).await?;
             ids.extend(selected::<StatefulSet>(client, &namespace, WorkloadKind::StatefulSet, &selector).await?);
             ids.extend(selected::<DaemonSet>(client, &namespace, WorkloadKind::DaemonSet, &selector).await?);
+            if observed.rollouts_served {
+                ids.extend(selected::<RolloutView>(client, &namespace, WorkloadKind::Rollout, &selector).await?);
+            }
             let concerned =
                 |id| Concerned { id, facts: None, named: false, requirement: requirement.clone(), held: held_of_all() };
             ids.into_iter().map(concerned).collect()

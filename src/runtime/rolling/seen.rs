@@ -159,8 +159,13 @@ impl<'a> Eye<'a> {
             _ => {
                 let marker = facts.markers.get(&marker_annotation(self.object.target_name()));
                 let handed = marker.is_some_and(|marker| one.requirement.met_by(marker));
-                let resumed = state == WorkloadState::Paused && !facts.paused;
-                unchanged || handed && !resumed && !facts.progress.settled
+                // Argo Rollouts pauses by itself, between two steps.
+                let turned = match state {
+                    WorkloadState::Paused => !facts.paused,
+                    WorkloadState::Rolling => facts.paused,
+                    _ => false,
+                };
+                unchanged || handed && !turned && !facts.progress.settled
             }
         }
     }
@@ -184,7 +189,7 @@ impl<'a> Eye<'a> {
         if found == WorkloadState::RolledOut && was != Some(found) && is_concerned && !up && !ill {
             // It is watched from when its new pods are up, not from when the old
             // ones are gone.
-            found = WorkloadState::Rolling;
+            found = if looked.workload.paused { WorkloadState::Paused } else { WorkloadState::Rolling };
         }
         let mut status = WorkloadStatus {
             kind: task.id.kind.name().to_owned(),
@@ -233,7 +238,7 @@ impl<'a> Eye<'a> {
                 status.unhealthy_before = !ours && was_ill(&looked.workload, older);
                 report(found, status)
             }
-            WorkloadState::Rolling | WorkloadState::RolledOut => {
+            WorkloadState::Rolling | WorkloadState::RolledOut | WorkloadState::Paused => {
                 let (state, status) = self.judge_health(task, looked, recorded, found, status);
                 report(state, status)
             }
@@ -281,7 +286,12 @@ impl<'a> Eye<'a> {
         let patience = Patience {
             rolled_at: status.rolled_at.as_ref().map_or(since, |at| at.0),
             new_since: done.then_some(since),
-            deadline: signed(self.rollout.deadline()),
+            // Whoever paused it takes the time that they need.
+            deadline: if found == WorkloadState::Paused {
+                SignedDuration::MAX
+            } else {
+                signed(self.rollout.deadline())
+            },
             watched_for: signed(self.rollout.watched_for(task.id.kind, &task.id.name)),
         };
         if let Some(recorded) = recorded.filter(|recorded| recorded.state == WorkloadState::Failed.name()) {

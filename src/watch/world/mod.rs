@@ -43,6 +43,10 @@ pub struct World {
     /// Workloads by the Secrets that they use. Mostly one each: a set would cost
     /// ten times its content.
     by_use: HashMap<ObjectKey, Vec<WorkloadId>>,
+    /// Rollouts by the Deployment whose template they take.
+    by_template: HashMap<ObjectKey, Vec<WorkloadId>>,
+    /// Whether the API server has Rollouts.
+    rollouts_served: bool,
     /// State of Secrets that were deleted under a living BotSecret.
     lost: HashMap<ObjectKey, Arc<State>>,
     /// UID and last version of such Secrets: the answer to a write may come in
@@ -92,6 +96,7 @@ impl World {
             Change::Secret(change) => self.take_secret(scope, change),
             Change::MergedSecret(change) => self.take_merged(scope, change),
             Change::Workload(kind, change) => self.take_workload(scope, kind, change),
+            Change::Absent(kind) => self.take_absent(scope, kind),
         }
     }
 

@@ -22,7 +22,9 @@ impl World {
         let by_template = matches!(object.spec.workload_choice(), WorkloadChoice::Auto);
         let users = self.by_use.get(&target).into_iter().flatten().filter(|_| by_template);
         let (older_rival, younger_rivals) = self.rivals(key, &object, &target);
-        let workloads: Vec<_> = users.filter_map(|id| self.workloads.get(id)).cloned().collect();
+        let mut workloads: Vec<_> = users.filter_map(|id| self.workloads.get(id)).cloned().collect();
+        let by_reference: Vec<_> = workloads.iter().flat_map(|facts| self.with_template_of(facts)).collect();
+        workloads.extend(by_reference);
         let of_another = |secret: &str| {
             secret != target.name && self.by_target.contains_key(&ObjectKey::new(&key.namespace, secret))
         };
@@ -47,6 +49,7 @@ impl World {
             secret: secrets.get(&target).cloned(),
             lost: self.lost.get(&target).cloned(),
             workloads,
+            rollouts_served: self.rollouts_served,
             older_rival,
             younger_rivals,
             bot_secret: object,

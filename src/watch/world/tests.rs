@@ -7,7 +7,7 @@ use super::{AccountFacts, Change, ObjectKey, Scoped, Wake, World};
 use crate::{
     api::{BotSecret, BotSecretStore, CreationPolicy, LABEL_OWNER, WorkloadKind},
     fetch::SecretVersion,
-    watch::{DeploymentView, SecretFacts, WorkloadView},
+    watch::{DeploymentView, RolloutView, SecretFacts, WorkloadFacts, WorkloadView},
 };
 
 fn bot_secret(name: &str, version: u64, target: &str) -> BotSecret {
@@ -214,4 +214,60 @@ fn p10_a_secret_is_looked_for_only_as_long_as_a_store_refers_to_it() {
     assert!(world.has_looked_for(&login));
     world.forget_referred(&login);
     assert!(!world.has_looked_for(&login));
+}
+
+fn deployment(uses: Option<&str>) -> Change {
+    let env = uses.map(|name| json!([{ "secretRef": { "name": name } }]));
+    let value = json!({ "metadata": { "name": "bot", "namespace": "ns", "uid": "d" },
+        "spec": { "selector": {}, "template": { "metadata": { "annotations": { "rollout.botsecret.dev/a": "1.k.f" } },
+            "spec": { "containers": [{ "name": "c", "envFrom": env }] } } } });
+    let view: DeploymentView = serde_json::from_value(value).expect("a Deployment");
+    Change::Workload(WorkloadKind::Deployment, Scoped::Put(Box::new(view.facts())))
+}
+
+fn rollout(version: u64) -> Change {
+    let value = json!({ "metadata": { "name": "canary", "namespace": "ns", "uid": "r", "resourceVersion": version.to_string() },
+        "spec": { "workloadRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "bot" } } });
+    let view: RolloutView = serde_json::from_value(value).expect("a Rollout");
+    Change::Workload(WorkloadKind::Rollout, Scoped::Put(Box::new(view.facts())))
+}
+
+#[test]
+fn a_rollout_uses_what_the_deployment_uses_whose_template_it_takes() {
+    let seen = |world: &World| {
+        let workloads = world.observe(&key("one")).expect("there").workloads;
+        let told = |facts: &WorkloadFacts| (facts.id.name.clone(), facts.uid.clone(), facts.markers.len());
+        workloads.iter().map(|facts| told(facts)).collect::<Vec<_>>()
+    };
+    let mut world = world_of(&[bot_secret("one", 1, "a"), bot_secret("two", 2, "b")]);
+    assert_eq!(world.take("", rollout(1)), [], "nobody knows yet what it uses");
+    assert_eq!(world.take("", deployment(Some("a"))), [(key("one"), Wake::Look)]);
+    let both = [("bot".to_owned(), "d".to_owned(), 1), ("canary".to_owned(), "r".to_owned(), 1)];
+    assert_eq!(seen(&world), both);
+    assert_eq!(world.take("", rollout(2)), [(key("one"), Wake::Look)], "it may have paused");
+    assert_eq!(world.take("", rollout(2)), []);
+    assert_eq!(seen(&world), both);
+    assert_eq!(world.take("", deployment(Some("b"))), [(key("one"), Wake::Look), (key("two"), Wake::Look)]);
+    assert_eq!(seen(&world), []);
+    world.take("", deployment(Some("a")));
+    let gone = Change::Workload(WorkloadKind::Rollout, Scoped::Gone(ObjectKey::new("ns", "canary")));
+    assert_eq!(world.take("", gone), [(key("one"), Wake::Look)]);
+    assert_eq!(seen(&world).len(), 1);
+}
+
+#[test]
+fn a_kind_that_is_not_there_any_more_takes_its_objects_along() {
+    let mut world = world_of(&[bot_secret("one", 1, "a")]);
+    let served = |world: &World| world.observe(&key("one")).expect("there").rollouts_served;
+    assert_eq!(world.take("", Change::Absent(WorkloadKind::Rollout)), []);
+    assert!(!served(&world));
+    world.take("", Change::Workload(WorkloadKind::Rollout, Scoped::Begin));
+    world.take("", deployment(Some("a")));
+    world.take("", rollout(1));
+    world.take("", Change::Workload(WorkloadKind::Rollout, Scoped::End));
+    assert!(served(&world));
+    assert_eq!(world.observe(&key("one")).expect("there").workloads.len(), 2);
+    assert_eq!(world.take("", Change::Absent(WorkloadKind::Rollout)), [(key("one"), Wake::Look)]);
+    assert!(!served(&world));
+    assert_eq!(world.observe(&key("one")).expect("there").workloads.len(), 1, "the Deployment stays");
 }

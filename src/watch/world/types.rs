@@ -9,7 +9,7 @@ use std::{
 use kube::api::ObjectMeta;
 
 use crate::{
-    api::{BotSecret, BotSecretStore, ClusterBotSecretStore, State, StoreRef},
+    api::{BotSecret, BotSecretStore, ClusterBotSecretStore, State, StoreRef, WorkloadKind},
     fetch::{ResolvedStore, SecretVersion, ServiceAccount},
     stores::IDENTITY_ANNOTATIONS,
     watch::{SecretFacts, WorkloadFacts},
@@ -68,8 +68,10 @@ pub enum Change {
     Secret(Scoped<Box<SecretFacts>>),
     /// Secrets that a BotSecret merges into.
     MergedSecret(Scoped<Box<SecretFacts>>),
-    /// Deployments, StatefulSets or DaemonSets.
-    Workload(crate::api::WorkloadKind, Scoped<Box<WorkloadFacts>>),
+    /// Workloads of one kind.
+    Workload(WorkloadKind, Scoped<Box<WorkloadFacts>>),
+    /// The API server has no workloads of this kind.
+    Absent(WorkloadKind),
 }
 
 /// What is kept of a ServiceAccount.
@@ -121,6 +123,8 @@ pub struct Observed {
     pub workloads: Vec<Arc<WorkloadFacts>>,
     /// UIDs of those of them that use Secrets of other BotSecrets too.
     pub shared: HashSet<String>,
+    /// Whether the API server has Rollouts.
+    pub rollouts_served: bool,
     /// An older BotSecret with the same target.
     pub older_rival: Option<String>,
     /// Younger BotSecrets with the same target.

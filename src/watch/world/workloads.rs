@@ -19,7 +19,7 @@ impl World {
     ) -> Vec<(ObjectKey, Wake)> {
         let (put, gone) = match change {
             Scoped::Begin => {
-                // Deployments, StatefulSets and DaemonSets are relisted apart.
+                // Each kind is relisted apart.
                 let scope_of_kind = format!("{}/{scope}", kind.name());
                 self.workloads
                     .begin(&scope_of_kind, |id| id.kind == kind && (scope.is_empty() || id.namespace == scope));
@@ -30,7 +30,10 @@ impl World {
                 let id = WorkloadId { namespace: key.namespace, kind, name: key.name };
                 (None, self.workloads.remove(&id).map(|old| (id, old)).into_iter().collect())
             }
-            Scoped::End => (None, self.workloads.finish(&format!("{}/{scope}", kind.name()))),
+            Scoped::End => {
+                self.rollouts_served |= kind == WorkloadKind::Rollout;
+                (None, self.workloads.finish(&format!("{}/{scope}", kind.name())))
+            }
         };
         let mut concerned = BTreeSet::new();
         for (id, old) in gone {
@@ -49,8 +52,13 @@ impl World {
                 }
                 self.forget_uses(&id, &old, &mut concerned);
             }
+            let template = template_of(&facts);
             // One that uses no Secret is not kept: there may be 20,000 of them.
-            if !facts.uses.is_empty() {
+            if !facts.uses.is_empty() || template.is_some() {
+                if let Some(template) = template {
+                    concerned.extend(self.used_by_deployment(&template));
+                    self.by_template.entry(template).or_default().push(id.clone());
+                }
                 for used in &facts.uses {
                     let secret = ObjectKey::new(&id.namespace, &used.secret);
                     let users = self.by_use.entry(secret.clone()).or_insert_with(|| Vec::with_capacity(1));
@@ -64,6 +72,34 @@ impl World {
         writers.into_iter().map(|key| (key, Wake::Look)).collect()
     }
 
+    /// The kind is not, or no longer, there: nor are its objects.
+    pub(super) fn take_absent(&mut self, scope: &str, kind: WorkloadKind) -> Vec<(ObjectKey, Wake)> {
+        self.take_workload(scope, kind, Scoped::Begin);
+        let concerned = self.take_workload(scope, kind, Scoped::End);
+        self.rollouts_served &= kind != WorkloadKind::Rollout;
+        concerned
+    }
+
+    /// The Rollouts that take this Deployment's template, as if it were theirs.
+    pub(super) fn with_template_of(&self, facts: &WorkloadFacts) -> Vec<Arc<WorkloadFacts>> {
+        let deployment =
+            (facts.id.kind == WorkloadKind::Deployment).then(|| ObjectKey::new(&facts.id.namespace, &facts.id.name));
+        let ids = deployment.and_then(|deployment| self.by_template.get(&deployment)).into_iter().flatten();
+        ids.filter_map(|id| self.workloads.get(id))
+            .map(|rollout| {
+                let (uses, markers) = (facts.uses.clone(), facts.markers.clone());
+                Arc::new(WorkloadFacts { uses, markers, ..(**rollout).clone() })
+            })
+            .collect()
+    }
+
+    fn used_by_deployment(&self, key: &ObjectKey) -> Vec<ObjectKey> {
+        let id =
+            WorkloadId { namespace: key.namespace.clone(), kind: WorkloadKind::Deployment, name: key.name.clone() };
+        let uses = self.workloads.get(&id).into_iter().flat_map(|facts| &facts.uses);
+        uses.map(|used| ObjectKey::new(&key.namespace, &used.secret)).collect()
+    }
+
     fn forget_uses(&mut self, id: &WorkloadId, old: &WorkloadFacts, concerned: &mut BTreeSet<ObjectKey>) {
         for used in &old.uses {
             let secret = ObjectKey::new(&id.namespace, &used.secret);
@@ -75,5 +111,21 @@ impl World {
             }
             concerned.insert(secret);
         }
+        if let Some(template) = template_of(old) {
+            concerned.extend(self.used_by_deployment(&template));
+            if let Some(users) = self.by_template.get_mut(&template) {
+                users.retain(|user| user != id);
+                if users.is_empty() {
+                    self.by_template.remove(&template);
+                }
+            }
+        }
     }
+}
+
+/// The Deployment whose template it takes. Other kinds of reference are refused
+/// where such a Rollout is to roll.
+fn template_of(facts: &WorkloadFacts) -> Option<ObjectKey> {
+    let from = facts.template_from.as_ref().filter(|from| from.kind == WorkloadKind::Deployment.name())?;
+    Some(ObjectKey::new(&facts.id.namespace, &from.name))
 }

@@ -35,6 +35,13 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The folder of files that come with this tool.
+pub fn share(tool: &str) -> Result<PathBuf> {
+    let folder = folder()?.parent().context("the folder of programs has no parent")?.join("share").join(tool);
+    ensure!(folder.exists(), "{tool} is not installed: run `make peers` (looked at {})", folder.display());
+    Ok(folder)
+}
+
 /// A program of the machine itself, found in `PATH` or where it usually lies.
 pub(crate) fn on_machine(name: &str) -> Option<PathBuf> {
     if name.contains('/') {

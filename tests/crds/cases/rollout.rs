@@ -15,6 +15,18 @@ pub fn cases() -> Vec<Case> {
     let list = json!([{"kind": "Deployment", "name": "a"}, {"kind": "StatefulSet", "name": "a"}]);
     vec![
         rollout("nothing said", json!({}), Accepted),
+        rollout(
+            "Rollouts of Argo Rollouts",
+            json!({"workloads": "List", "list": [{"kind": "Rollout", "name": "a"}],
+                "canary": {"kind": "Rollout", "name": "a"}, "order": [{"kind": "Rollout", "name": "a",
+                "after": [{"kind": "Deployment", "name": "a"}]}]}),
+            Accepted,
+        ),
+        rollout(
+            "a kind that Argo Rollouts has besides",
+            json!({"canary": {"kind": "Experiment", "name": "a"}}),
+            Schema("Unsupported value"),
+        ),
         rollout("nothing rolls", json!({"workloads": "None"}), Accepted),
         rollout("what failed is taken back", json!({"onFailure": "RollBack"}), Accepted),
         rollout("another answer to a failure", json!({"onFailure": "Retry"}), Schema("Unsupported value")),

@@ -12,6 +12,7 @@ use crate::{peers, ports};
 /// Not the issuer's URL: what takes one for the other must not go unseen.
 pub(super) const AUDIENCE: &str = "https://kubernetes.default.svc";
 pub(super) const KWOK_USER: &str = "testbed-kwok";
+pub(super) const ARGO_USER: &str = "testbed-argo-rollouts";
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Component {
@@ -20,11 +21,12 @@ pub(super) enum Component {
     ControllerManager,
     Scheduler,
     Kwok,
+    ArgoRollouts,
 }
 
 impl Component {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kwok];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Etcd, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kwok, Self::ArgoRollouts];
 
     fn program(self) -> &'static str {
         match self {
@@ -33,6 +35,7 @@ impl Component {
             Self::ControllerManager => "kube-controller-manager",
             Self::Scheduler => "kube-scheduler",
             Self::Kwok => "kwok",
+            Self::ArgoRollouts => "argo-rollouts",
         }
     }
 }
@@ -113,6 +116,7 @@ impl Plan {
             Component::ControllerManager => self.controller_manager(),
             Component::Scheduler => self.scheduler(),
             Component::Kwok => self.kwok()?,
+            Component::ArgoRollouts => self.argo_rollouts()?,
         };
         Process::start(
             &peers::program(component.program())?,
@@ -198,11 +202,9 @@ impl Plan {
     }
 
     fn kwok(&self) -> Result<Vec<String>> {
-        let stages = peers::folder()?.parent().context("the folder of programs has no parent")?.join("share/kwok");
-        // As `access::credentials` names it.
-        let user = format!("users/{KWOK_USER}+system_masters/kubeconfig");
+        let stages = peers::share("kwok")?;
         let mut arguments = vec![
-            format!("--kubeconfig={}", self.file(&user).display()),
+            format!("--kubeconfig={}", self.kubeconfig_of(KWOK_USER).display()),
             "--manage-all-nodes=false".into(),
             format!("--manage-nodes-with-label-selector={}=kwok", super::nodes::RUNTIME),
             "--node-lease-duration-seconds=40".into(),
@@ -216,6 +218,22 @@ impl Plan {
             arguments.push(format!("--config={}", file.path().display()));
         }
         Ok(arguments)
+    }
+
+    fn argo_rollouts(&self) -> Result<Vec<String>> {
+        Ok(vec![
+            format!("--kubeconfig={}", self.kubeconfig_of(ARGO_USER).display()),
+            "--leader-elect=false".into(),
+            format!("--metricsPort={}", ports::free()?),
+            format!("--healthzPort={}", ports::free()?),
+            "--qps=300".into(),
+            "--burst=600".into(),
+        ])
+    }
+
+    /// As `access::credentials` names it.
+    fn kubeconfig_of(&self, user: &str) -> PathBuf {
+        self.file(&format!("users/{user}+system_masters/kubeconfig"))
     }
 }
 

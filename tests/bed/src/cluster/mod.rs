@@ -1,6 +1,7 @@
 //! A control plane of its own, on loopback, in a temporary folder.
 
 mod access;
+mod argo;
 mod audit;
 mod components;
 mod nodes;
