@@ -72,8 +72,9 @@ impl Bots<'_> {
         }))
     }
 
-    /// The Deployments, and a StatefulSet whose first pod keeps what it has.
-    pub async fn deploy(&self) -> Result {
+    /// The Deployments, and a StatefulSet of two whose pods below the partition keep
+    /// what they have.
+    pub async fn deploy(&self, partition: i32) -> Result {
         for name in names() {
             self.bench
                 .apply(json!({
@@ -91,7 +92,7 @@ impl Bots<'_> {
                 "spec": {
                     "replicas": 2, "selector": { "matchLabels": { "app": "ledger" } },
                     "podManagementPolicy": "Parallel",
-                    "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } },
+                    "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": partition } },
                     "template": self.pod("ledger", None)?,
                 },
             }))
@@ -120,7 +121,7 @@ impl Bots<'_> {
         }
         wait_for("the StatefulSet's last pod to hold it", DEADLINE, async || {
             let held = self.bench.holdings("ledger")?;
-            Ok((held.len() == 2 && held.iter().any(|one| one == user)).then_some(()))
+            Ok((held.len() >= 2 && held.iter().any(|one| one == user)).then_some(()))
         })
         .await
     }

@@ -9,13 +9,16 @@
 //! Beside it, the same by a policy that rolls everything at once and drops the
 //! old user at once, so that this benchmark is seen to be able to fail.
 //!
-//! `ROTATIONS` (100) and `BASELINE_ROTATIONS` (10) make it smaller.
+//! Then the same bots on two static users that take turns.
+//!
+//! `ROTATIONS` (60), `TURNS` (40) and `BASELINE_ROTATIONS` (10) make it smaller.
 
 mod bots;
 mod naive;
 #[path = "../sync/progress.rs"]
 mod progress;
 mod rotations;
+mod turns;
 
 #[path = "../../tests/leases/bank.rs"]
 #[allow(dead_code, clippy::unwrap_used, clippy::format_push_string, reason = "as in the tests of leases")]
@@ -64,14 +67,20 @@ fn number(name: &str, otherwise: u32) -> Result<u32> {
 
 /// Whether no request failed but by the naive policy.
 async fn run() -> Result<bool> {
-    let (count, baseline_count) = (number("ROTATIONS", 100)?, number("BASELINE_ROTATIONS", 10)?);
+    let (count, turns) = (number("ROTATIONS", 60)?, number("TURNS", 40)?);
+    let baseline_count = number("BASELINE_ROTATIONS", 10)?;
     let ours = rotations::run(count).await?;
+    let in_turns = if turns > 0 { Some(turns::run(turns).await?) } else { None };
+    let of_turns = in_turns.as_ref().map_or(Requests::default(), |outcome| outcome.requests);
+    let (all, failed) = (ours.requests.all + of_turns.all, ours.requests.failed + of_turns.failed);
     let Requests { all: baseline_requests, failed: baseline_failed } = naive::run(baseline_count).await?;
     let figures = json!({
-        "rotations": count,
-        "kills": ours.kills,
-        "requests": ours.requests.all,
-        "failed_requests": ours.requests.failed,
+        "rotations": count + turns,
+        "rotations_of_leased_users": count,
+        "turns_of_static_users": turns,
+        "kills": ours.kills + in_turns.map_or(0, |outcome| outcome.kills),
+        "requests": all,
+        "failed_requests": failed,
         "users_left": ours.users_left,
         "baseline_rotations": baseline_count,
         "baseline_requests": baseline_requests,
@@ -83,5 +92,5 @@ async fn run() -> Result<bool> {
     fs::write(&file, format!("{figures:#}\n"))?;
     println!("\n{figures:#}");
     say(&format!("written to {}", file.display()));
-    Ok(ours.requests.failed == 0 && ours.users_left == 0 && (baseline_count == 0 || baseline_failed > 0))
+    Ok(failed == 0 && ours.users_left == 0 && (baseline_count == 0 || baseline_failed > 0))
 }

@@ -23,7 +23,7 @@ pub async fn run(count: u32) -> Result<Requests> {
     let bank = Bank::new(&bench, Terms::default()).await?;
     let bots = Bots { bench: &bench, port: servers().await?.postgres.port(), notes: notes.path() };
     let (mut user, mut lease) = write(&bench, &bank).await?;
-    bots.deploy().await?;
+    bots.deploy(1).await?;
     bots.until_all_hold(&user).await?;
     for number in 1..=count {
         let old = std::mem::take(&mut lease);

@@ -22,10 +22,10 @@ pub struct Outcome {
 }
 
 /// A sequence that depends on its seed alone (SplitMix64).
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -86,7 +86,7 @@ pub async fn run(count: u32) -> Result<Outcome> {
 
 async fn deploy(bench: &Bench, port: u16, notes: &std::path::Path, user: &str) -> Result {
     let bots = Bots { bench, port, notes };
-    bots.deploy().await?;
+    bots.deploy(1).await?;
     bots.until_all_hold(user).await?;
     say("every bot runs");
     Ok(())

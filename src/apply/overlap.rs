@@ -14,7 +14,7 @@ use k8s_openapi::{
 
 use super::{Desired, Origin};
 use crate::{
-    api::{KeptValue, State},
+    api::{CreationPolicy, KeptValue, State},
     build::{DigestKey, MAX_SIZE, is_secret_key},
     secret::{SecretBytes, SecretData},
 };
@@ -80,6 +80,12 @@ pub fn overlap(
         let Some(live) = live else { continue };
         let known = state.digests.get(name);
         let is_new = known.is_some() && known != desired.digests.get(name) && state.digest_key == key.id();
+        // As long as some workload may hold the one that lies there, that stays.
+        let is_new = is_new && (rule.verified || !state.kept.contains_key(&beside));
+        // Of a shared Secret a key of that name may be somebody else's.
+        if live.contains_key(&beside) && !state.kept.contains_key(&beside) && desired.policy == CreationPolicy::Merge {
+            continue;
+        }
         let held = live.get(name).filter(|held| known.is_some_and(|known| *known == digest(name, &held.0)));
         if let Some(held) = held.filter(|_| is_new) {
             let held = SecretBytes::new(held.0.clone());
@@ -89,7 +95,9 @@ pub fn overlap(
             // What somebody made of it meanwhile is nobody's value.
             let value = live.get(&beside).filter(|value| digest(&beside, &value.0) == kept.digest);
             if let Some(value) = value {
-                overlap.put(beside, SecretBytes::new(value.0.clone()), kept.digest.clone(), kept.until);
+                let is_changed = known != desired.digests.get(name);
+                let until = if is_changed { rule.until(now) } else { kept.until };
+                overlap.put(beside, SecretBytes::new(value.0.clone()), kept.digest.clone(), until);
             }
         }
     }
@@ -216,10 +224,11 @@ mod tests {
         let later = |second| overlap(&verified, &key(), Some(&live), Some(&state), at(second));
         assert_eq!(shown(&later(159)), [("A_PREVIOUS", &b"1"[..], 160)]);
         assert!(later(160).data.is_empty());
-        // The next value in time: the one before is the one before that.
-        let third = desired(&[("A", "3"), ("B", "1")], false);
-        let beside = overlap(&third, &key(), Some(&live), Some(&state), at(150));
-        assert_eq!(shown(&beside), [("A_PREVIOUS", &b"2"[..], 210)]);
+        // The next value in time: what some workload may hold still stays.
+        let third = |verified| desired(&[("A", "3"), ("B", "1")], verified);
+        let beside = |verified| overlap(&third(verified), &key(), Some(&live), Some(&state), at(150));
+        assert_eq!(shown(&beside(false)), [("A_PREVIOUS", &b"1"[..], 210)]);
+        assert_eq!(shown(&beside(true)), [("A_PREVIOUS", &b"2"[..], 210)]);
         // No longer asked for.
         let mut none = desired(&[("A", "2"), ("B", "1")], true);
         none.keep_previous = None;

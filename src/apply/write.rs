@@ -204,9 +204,7 @@ async fn create(
     let previous = before.lost.map(|state| &state.revision).or(before.revision.as_ref());
     let rotated = previous.is_some_and(|previous| *previous != state.revision);
     let secret = desired.to_secret(&state, &beside, None);
-    let made = within(api.create(&post_params(), &secret))
-        .await
-        .map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
+    let made = within(api.create(&post_params(), &secret)).await.map_err(|error| refused(&error, desired, &beside))?;
     Ok(Applied {
         effect: Effect::Created,
         facts: SecretFacts::of(made.metadata),
@@ -259,9 +257,16 @@ async fn update(
     } else {
         within(api.replace(&desired.name, &post_params(), &desired.to_secret(&state, &beside, Some(&live)))).await
     };
-    let written = written.map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
+    let written = written.map_err(|error| refused(&error, desired, &beside))?;
     let repaired = !rotated && live_state.as_ref().is_some_and(|state| was_tampered(&of_values, desired, state, key));
     Ok(Applied { effect: Effect::Updated, facts: SecretFacts::of(written.metadata), state, rotated, repaired })
+}
+
+/// Sorts an answer to a write; none of what was sent is repeated (P4).
+fn refused(error: &kube::Error, desired: &Desired, beside: &Overlap) -> ApplyError {
+    let sent = desired.data.iter().chain(&beside.data);
+    let sent: SecretData = sent.map(|(key, value)| (key.clone(), value.duplicate())).collect();
+    ApplyError::from_api(error, &desired.name, &sent)
 }
 
 /// Whether somebody else made the difference. A new value that rolls nobody

@@ -40,6 +40,7 @@ fn twins(spec: &BotSecretSpec) -> Result<(), BuildError> {
         let same = |earlier: &DataFromEntry| {
             earlier.dynamic.as_ref().is_some_and(|other| {
                 other.path == asked.path
+                    && other.alternate == asked.alternate
                     && other.method.unwrap_or_default() == asked.method.unwrap_or_default()
                     && other.parameters == asked.parameters
             }) && earlier.rewrite == later.rewrite

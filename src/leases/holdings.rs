@@ -54,10 +54,12 @@ impl Held {
         }
     }
 
-    /// Whether one of its clocks has run out.
+    /// Whether one of its clocks has run out. What cannot be renewed is replaced by
+    /// the earliest end that it can have, and lives on.
     #[must_use]
     pub fn has_ended(&self, now: Instant) -> bool {
-        self.parts.iter().flatten().any(|part| part.ends <= now)
+        let known = |part: &&Part| part.sure || self.refusal.is_none();
+        self.parts.iter().flatten().filter(known).any(|part| part.ends <= now)
     }
 
     /// What failed is tried again, ever more slowly but often enough for a

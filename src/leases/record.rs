@@ -190,6 +190,10 @@ impl Fingerprint {
         for (name, value) in &asked.parameters {
             parts.extend([name.as_bytes(), value.as_bytes()]);
         }
+        // Said only where it is asked for: entries of earlier versions stay as they were.
+        if let Some(alternate) = &asked.alternate {
+            parts.extend([b"alternate".as_slice(), alternate.as_bytes()]);
+        }
         Self(keys.tag(&parts))
     }
 }
@@ -328,6 +332,7 @@ pub(super) mod tests {
         let mut parameters = posted.clone();
         parameters.parameters.insert("ttl".into(), "1h".into());
         let elsewhere = DynamicRef { path: "database/creds/bots".into(), ..asked.clone() };
+        let in_turns = DynamicRef { alternate: Some("database/creds/bot2".into()), ..asked.clone() };
         let others = [
             Fingerprint::of(&keys, &StoreRef { name: "other".into(), kind: None }, "bot", &asked),
             Fingerprint::of(&keys, &of_all, "bot", &asked),
@@ -335,6 +340,7 @@ pub(super) mod tests {
             Fingerprint::of(&keys, &store, "bot", &posted),
             Fingerprint::of(&keys, &store, "bot", &parameters),
             Fingerprint::of(&keys, &store, "bot", &elsewhere),
+            Fingerprint::of(&keys, &store, "bot", &in_turns),
         ];
         for other in others {
             assert_ne!(base, other);

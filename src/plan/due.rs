@@ -69,7 +69,8 @@ pub fn due(observed: &Observed, memory: &Memory, now: Instant) -> Due {
         };
     }
     // A credential that is to be issued waits for no interval.
-    if memory.leases.due || is_drifted(observed) {
+    // What is over beside the values goes with the next write.
+    if memory.leases.due || memory.overlap_over || is_drifted(observed) {
         return Due::Read { since: now, urgent: true };
     }
     if is_read_for_good(observed) {

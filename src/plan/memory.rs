@@ -77,6 +77,8 @@ pub struct Memory {
     pub candidate: CandidateNotes,
     /// When the first of the values before, which lie beside the new ones, is over.
     pub overlap_ends: Option<Instant>,
+    /// Whether one of them may go.
+    pub overlap_over: bool,
     /// Taking back a value on which a workload failed.
     pub back: BackNotes,
     /// Credentials that were issued for it.

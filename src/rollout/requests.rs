@@ -37,6 +37,16 @@ pub enum RollOutError {
         /// The API server's message.
         said: String,
     },
+    /// It is not as it must be to be rolled.
+    #[error("{kind} {name} cannot be rolled: {said}")]
+    Unfit {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Why.
+        said: String,
+    },
     /// The API server failed or did not answer.
     #[error("the Kubernetes API did not answer for {kind} {name}; it is tried again")]
     Unavailable {
@@ -159,12 +169,7 @@ where
 async fn read_rollout(client: &Client, id: &WorkloadId) -> Result<Option<WorkloadFacts>, RollOutError> {
     let Some(mut rollout) = read::<RolloutView>(client, id).await? else { return Ok(None) };
     let Some(from) = &mut rollout.template_from else { return Ok(Some(rollout)) };
-    let refused = |said: String| RollOutError::Refused {
-        action: "find the pod template of",
-        kind: id.kind.name(),
-        name: id.name.clone(),
-        said,
-    };
+    let refused = |said: String| RollOutError::Unfit { kind: id.kind.name(), name: id.name.clone(), said };
     let kind = WorkloadKind::Deployment;
     if from.kind != kind.name() {
         let said = format!("spec.workloadRef names a {}: only that of a Deployment can be changed", from.kind);
@@ -174,6 +179,10 @@ async fn read_rollout(client: &Client, id: &WorkloadId) -> Result<Option<Workloa
     let Some(deployment) = read::<DeploymentView>(client, &of_template).await? else {
         return Err(refused(format!("Deployment {}, which spec.workloadRef names, does not exist", from.name)));
     };
+    // Its own generation stays as it was when the Deployment's template changes.
+    let is_seen = from.observed.is_none() || from.observed == deployment.generation;
+    rollout.progress.settled &= is_seen;
+    rollout.progress.failed &= is_seen;
     (from.uid, from.resource_version) = (deployment.uid, deployment.resource_version);
     (rollout.uses, rollout.markers, rollout.records) = (deployment.uses, deployment.markers, deployment.records);
     if rollout.selector == LabelSelector::default() {

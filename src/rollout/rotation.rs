@@ -49,8 +49,8 @@ pub fn next_rotation(before: Option<&RotationStatus>, course: &Course<'_>, now: 
         (_, Some(open)) if is_back => {
             RotationStatus { revision: course.revision.to_owned(), started: Time(now), ..open.clone() }
         }
-        (_, Some(_)) => begun(course, now),
-        _ if begins => begun(course, now),
+        (Some(before), Some(_)) => begun(Some(before), course, now),
+        _ if begins => begun(before, course, now),
         (Some(before), _) => before.clone(),
         (None, _) => return None,
     };
@@ -77,14 +77,16 @@ pub fn is_open(phase: RotationPhase) -> bool {
     matches!(phase, RotationPhase::Written | RotationPhase::Rolling | RotationPhase::Unknown)
 }
 
-fn begun(course: &Course<'_>, now: Timestamp) -> RotationStatus {
+fn begun(before: Option<&RotationStatus>, course: &Course<'_>, now: Timestamp) -> RotationStatus {
+    // What is kept under another name, or no longer asked for, is still to be deleted.
+    let kept = before.map_or("", |before| before.previous.as_str());
     RotationStatus {
         revision: course.revision.to_owned(),
         phase: RotationPhase::Written,
         started: Time(now),
         times: vec![PhaseTime { phase: RotationPhase::Written, at: Time(now) }],
         message: String::new(),
-        previous: course.previous.to_owned(),
+        previous: if kept.is_empty() { course.previous } else { kept }.to_owned(),
         taken_back: course.taken_back.unwrap_or_default().to_owned(),
     }
 }

@@ -8,12 +8,11 @@ use tokio::time::Instant;
 
 use super::{Context, syncing, taking_back};
 use crate::{
-    api::{BotSecret, RotationPhase, State},
+    api::{BotSecret, State, WorkloadChoice},
     apply::{KeepPrevious, overlap_ends},
     build::{self, Inputs},
     fetch::ServiceAccount,
     plan::Memory,
-    rollout::is_open,
     secret::SecretData,
     stores::RemoteKey,
     watch::Observed,
@@ -41,15 +40,14 @@ pub(super) async fn keep_previous(
         suffix: asked.suffix.clone().unwrap_or_else(|| SUFFIX.to_owned()),
         period: asked.for_.map_or(PERIOD, Into::into),
         keys: asked.keys.iter().cloned().collect(),
-        verified: is_verified(object),
+        verified: syncing::state_of(observed).is_none_or(|state| is_verified(object, state)),
         older,
     })
 }
 
 /// Whether no workload is on its way to what the Secret holds.
-fn is_verified(object: &BotSecret) -> bool {
-    let rotation = object.status.as_ref().and_then(|status| status.rotation.as_ref());
-    rotation.is_none_or(|rotation| !is_open(rotation.phase) && rotation.phase != RotationPhase::Halted)
+fn is_verified(object: &BotSecret, state: &State) -> bool {
+    object.spec.workload_choice() == WorkloadChoice::None || taking_back::is_proven(object, state)
 }
 
 /// What the managers gave before, as far as they keep that. None of it is needed,
@@ -84,6 +82,6 @@ pub(super) fn note(state: &State, now: Timestamp, memory: &mut Memory) {
 }
 
 /// Whether one is over and may go.
-pub(super) fn is_over(object: &BotSecret, memory: &Memory, now: Instant) -> bool {
-    memory.overlap_ends.is_some_and(|at| at <= now) && is_verified(object)
+pub(super) fn is_over(object: &BotSecret, state: Option<&State>, memory: &Memory, now: Instant) -> bool {
+    memory.overlap_ends.is_some_and(|at| at <= now) && state.is_some_and(|state| is_verified(object, state))
 }

@@ -71,6 +71,11 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
         outcome.forgot_previous = Box::pin(taking_back::forget(context, &observed, &outcome)).await;
     }
     let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
+    let told = object.as_ref().unwrap_or(&observed.bot_secret);
+    let overlap_over = overlapping::is_over(told, syncing::state_of(&observed), &memory, Instant::now());
+    if retry.is_none() && memory.failures == 0 && overlap_over && !memory.overlap_over {
+        memory.next_read = Some(Instant::now());
+    }
     if retry.is_none() && taking_back::is_due(&observed, object.as_ref(), &memory) {
         memory.back.again = Some(Instant::now());
     }
@@ -132,8 +137,9 @@ async fn renewed(
             outcome
         }
         Back::Waiting => {
-            let why = "the value before is tried first";
-            Outcome { not_rolled_back: Some(why.to_owned()), ..Outcome::default() }
+            let why = memory.back.why.clone();
+            let why = why.unwrap_or_else(|| "the value before is tried first".to_owned());
+            Outcome { not_rolled_back: Some(why), ..Outcome::default() }
         }
         Back::No(why) => {
             let outcome = sync(context, observed, memory, written, now).await;
@@ -159,9 +165,7 @@ async fn sync(
             overlapping::note(state, context.now(), memory);
         }
     }
-    if memory.failures == 0 && overlapping::is_over(&object, memory, now) {
-        memory.wanted_since.get_or_insert(now);
-    }
+    memory.overlap_over = overlapping::is_over(&object, syncing::state_of(observed), memory, now);
     let (since, urgent) = match due(observed, memory, now) {
         Due::Read { since, urgent } => (since, urgent),
         Due::Later(at) => {

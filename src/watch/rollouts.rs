@@ -6,7 +6,14 @@
 //! an idle operator would ask for ever; a watch of all definitions or of discovery
 //! would show more than is needed.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -17,7 +24,7 @@ use kube::{
     runtime::{WatchStreamExt, utils::Backoff, watcher, watcher::Event},
 };
 use serde::Deserialize;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use super::{
     Change, WorkloadView,
@@ -95,7 +102,7 @@ pub(super) fn definition(
     // By name: RBAC can then grant this one alone.
     let only = config().fields(&format!("metadata.name={DEFINITION}"));
     let mut listed = false;
-    watcher(api, only).backoff(Patience::default()).filter_map(move |event| {
+    patient(watcher(api, only)).filter_map(move |event| {
         let served = match event {
             Ok(Event::Init) => {
                 listed = false;
@@ -108,14 +115,15 @@ pub(super) fn definition(
             Ok(Event::InitDone) => Some(if listed { Served::Yes } else { Served::No }),
             Ok(Event::Apply(_)) => Some(Served::Yes),
             Ok(Event::Delete(_)) => Some(Served::No),
-            Err(error) => match code(&error) {
-                Some(403) => Some(Served::Untold),
-                Some(404) => Some(Served::No),
-                _ => {
+            // Whoever has been answered once may be refused for a moment, as by an API
+            // server that starts: that is no news.
+            Err(error) if refused_list(&error) == Some(403) && tell.borrow().is_none() => Some(Served::Untold),
+            Err(error) => {
+                if *tell.borrow() != Some(Served::Untold) {
                     tracing::warn!(error = %describe(&error), "the watch for the definition of Rollouts failed, trying again");
-                    None
                 }
-            },
+                None
+            }
         };
         if let Some(served) = served {
             tell.send_if_modified(|told| told.replace(served) != Some(served));
@@ -141,11 +149,9 @@ pub(super) fn rollouts(
                 // The one who tells lives as long as these streams.
                 let _ = next.wait_for(|next| *next != now).await;
             };
-            let absent = stream::iter([Change::Absent(WorkloadKind::Rollout)]);
             let objects = match now? {
-                Served::No => absent.boxed(),
-                Served::Yes => objects(watcher(api, config()).default_backoff()).boxed(),
-                Served::Untold => absent.chain(objects(watcher(api, config()).backoff(Patience::default()))).boxed(),
+                Served::No => stream::iter([Change::Absent(WorkloadKind::Rollout)]).boxed(),
+                Served::Yes | Served::Untold => objects(patient(watcher(api, config()))).boxed(),
             };
             Some((objects.take_until(Box::pin(over)), (told, now)))
         }
@@ -157,10 +163,20 @@ fn objects(
     events: impl Stream<Item = watcher::Result<Event<Lenient<RolloutView>>>> + Send,
 ) -> impl Stream<Item = Change> + Send {
     events.filter_map(async |event| match event {
-        // A definition is there a moment before, and after, its kind is served.
-        Err(error) if code(&error) == Some(404) => Some(Change::Absent(WorkloadKind::Rollout)),
+        // A definition is there a moment before, and after, its kind is served; and
+        // what may not be listed is none that could be rolled. Of a list alone: a
+        // watch that goes on brings no list after it.
+        Err(error) if matches!(refused_list(&error), Some(403 | 404)) => {
+            tracing::debug!(error = %describe(&error), "there are no Rollouts to be had");
+            Some(Change::Absent(WorkloadKind::Rollout))
+        }
         event => Some(workload(whole(change(event)?)?)),
     })
+}
+
+/// The code with which a first list was refused.
+fn refused_list(error: &watcher::Error) -> Option<u16> {
+    matches!(error, watcher::Error::InitialListFailed(_)).then(|| code(error))?
 }
 
 fn code(error: &watcher::Error) -> Option<u16> {
@@ -172,32 +188,56 @@ fn code(error: &watcher::Error) -> Option<u16> {
     }
 }
 
-/// Soon again at first, for an API server that starts, then ever more seldom, for
-/// what is not there or not allowed.
+/// Events, with a wait after each error.
+fn patient<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send {
+    let seen = Arc::new(Seen::default());
+    let patience = Patience { last: None, seen: Arc::clone(&seen) };
+    let noted = events.inspect(move |event| match event {
+        // Each list begins with an event that no server has answered for.
+        Ok(Event::Init) => {}
+        Ok(_) => seen.answered.store(true, Ordering::Relaxed),
+        Err(error) => seen.refused.store(matches!(code(error), Some(403 | 404)), Ordering::Relaxed),
+    });
+    noted.backoff(patience)
+}
+
+/// What is known of the API server since the last wait.
 #[derive(Debug, Default)]
+struct Seen {
+    answered: AtomicBool,
+    /// Whether what is asked for is not there or not allowed.
+    refused: AtomicBool,
+}
+
+/// Soon again at first, then ever more seldom: most of all for what is not there
+/// or not allowed.
+#[derive(Debug)]
 struct Patience {
-    /// How long it waited last, and since when.
-    last: Option<(Duration, Instant)>,
+    /// How long it waited last.
+    last: Option<Duration>,
+    seen: Arc<Seen>,
 }
 
 const SOONEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST_REFUSED: Duration = Duration::from_secs(600);
 
 impl Iterator for Patience {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let now = Instant::now();
-        // What went well for long after the wait begins anew.
-        let again = self.last.filter(|(wait, since)| now.duration_since(*since) < *wait + LONGEST);
-        let wait = again.map_or(SOONEST, |(wait, _)| (wait * 2).min(LONGEST));
-        self.last = Some((wait, now));
+        let longest = if self.seen.refused.load(Ordering::Relaxed) { LONGEST_REFUSED } else { LONGEST };
+        let again = self.last.filter(|_| !self.seen.answered.swap(false, Ordering::Relaxed));
+        let wait = again.map_or(SOONEST, |wait| wait * 2).min(longest);
+        self.last = Some(wait);
         Some(wait)
     }
 }
 
 impl Backoff for Patience {
-    /// Nothing: each list begins with an event that no server has answered for.
+    /// Nothing: kube calls it at the beginning of each list, before any answer.
     fn reset(&mut self) {}
 }
 

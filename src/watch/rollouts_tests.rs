@@ -69,3 +69,25 @@ async fn p2_where_there_is_no_definition_nobody_asks_for_rollouts() {
     assert!(matches!(said.as_slice(), [Change::Absent(WorkloadKind::Rollout)]), "{said:?}");
     assert!(!asked.is_empty() && asked.iter().all(|path| path.ends_with("customresourcedefinitions")), "{asked:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn p3_nothing_is_said_of_rollouts_before_somebody_was_asked_for_them() {
+    // The API server is not up yet when they are asked for.
+    let (client, asked) = api(|path| refusal(if path.contains("rollouts") { 503 } else { 403 }));
+    let (said, asked) = within_hours(1, &client, &asked).await;
+    assert!(said.iter().all(|change| matches!(change, Change::Workload(_, Scoped::Begin))), "{said:?}");
+    let times = asked.iter().filter(|path| path.ends_with("rollouts")).count();
+    assert!((110..=130).contains(&times), "twice a minute: {times}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_may_not_be_listed_holds_nobody_up() {
+    let one = json!({ "metadata": { "name": "rollouts.argoproj.io", "resourceVersion": "7" } });
+    let list = json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+        "metadata": { "resourceVersion": "7" }, "items": [one] });
+    let (client, asked) = api(move |path| if path.contains("rollouts") { refusal(403) } else { (200, list.clone()) });
+    let (said, asked) = within_hours(24, &client, &asked).await;
+    assert!(said.iter().any(|change| matches!(change, Change::Absent(WorkloadKind::Rollout))), "{said:?}");
+    let times = asked.iter().filter(|path| path.ends_with("rollouts")).count();
+    assert!((140..=160).contains(&times), "{times} in a day");
+}

@@ -56,6 +56,8 @@ pub struct WorkloadFacts {
     pub uid: String,
     /// The version that a patch must name as its precondition.
     pub resource_version: String,
+    /// Its generation.
+    pub generation: Option<i64>,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
@@ -89,6 +91,8 @@ pub struct TemplateFrom {
     pub uid: String,
     /// Its version, once it was read.
     pub resource_version: String,
+    /// Of which generation of it the status speaks.
+    pub observed: Option<i64>,
 }
 
 impl WorkloadFacts {
@@ -185,6 +189,9 @@ pub struct StatusView {
     /// Of Rollouts: Healthy, Progressing, Paused or Degraded.
     #[serde(deserialize_with = "null_is_default")]
     phase: String,
+    /// Of Rollouts: the generation of what spec.workloadRef names.
+    #[serde(deserialize_with = "null_is_default")]
+    workload_observed_generation: String,
     /// Of Rollouts: why the controller paused it; whoever resumes it clears them.
     #[serde(deserialize_with = "null_is_default")]
     pause_conditions: Vec<IgnoredAny>,
@@ -273,6 +280,7 @@ fn facts(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &Status
         },
         uid: meta.uid.clone().unwrap_or_default(),
         resource_version: meta.resource_version.clone().unwrap_or_default(),
+        generation: meta.generation,
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         deleting: meta.deletion_timestamp.is_some(),
         paused: spec.paused || is_observed(meta, status) && !status.pause_conditions.is_empty(),
@@ -292,6 +300,7 @@ fn facts(kind: WorkloadKind, meta: &ObjectMeta, spec: &SpecView, status: &Status
                 name: reference.name.clone(),
                 uid: String::new(),
                 resource_version: String::new(),
+                observed: status.workload_observed_generation.parse().ok(),
             })
         }),
     }

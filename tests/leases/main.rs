@@ -24,5 +24,6 @@ mod stewards;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
+mod turns;
 mod unwritable;
 mod versions;

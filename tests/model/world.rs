@@ -169,6 +169,7 @@ impl Shown {
             id: id(index),
             uid: NAMES[index].to_owned(),
             resource_version: self.version.to_string(),
+            generation: None,
             created: None,
             deleting: false,
             paused: false,

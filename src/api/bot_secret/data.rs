@@ -164,13 +164,22 @@ pub struct FindName {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.parameters) || (has(self.method) && self.method == 'POST')")
-        .message("parameters are sent with method POST")
+        .message("parameters are sent with method POST"),
+    validation = Rule::new("!has(self.alternate) || !has(self.method) || self.method == 'GET'")
+        .message("paths that take turns are read: leave out method with alternate"),
+    validation = Rule::new("!has(self.alternate) || self.alternate != self.path")
+        .message("alternate is another path than path: the two take turns")
 )]
 pub struct DynamicRef {
     /// The path that issues it, such as database/creds/trading-bot or
     /// pki/issue/bots.
     #[schemars(length(min = 1, max = 2048))]
     pub path: String,
+    /// A second path of the same kind, which takes turns with the first: of two
+    /// static users the one whose password is good for longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub alternate: Option<String>,
     /// GET (the default) or POST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<DynamicMethod>,

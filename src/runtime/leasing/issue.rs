@@ -15,7 +15,7 @@ use super::{
     super::Context, Entry, chosen, entries, foresee::foresee, has_finalizer, keep, names_workloads, standing, uid_of,
 };
 use crate::{
-    api::{BotSecret, DynamicMethod, StoreRef},
+    api::{BotSecret, DynamicMethod, DynamicRef, StoreRef},
     build::Inputs,
     deadline::within,
     fetch::{Desk, Holding, ServiceAccount},
@@ -160,12 +160,8 @@ async fn issue(
         let _ = desk.ask(login.revoke()).await;
         return Err(problem);
     }
-    let request = IssueRequest {
-        path: entry.asked.path.clone(),
-        parameters: (entry.asked.method == Some(DynamicMethod::Post)).then(|| entry.asked.parameters.clone()),
-    };
     let asked = Instant::now();
-    let result = desk.ask(login.issue(&request)).await;
+    let result = ask(&desk, &*login, entry.asked).await;
     let uid = uid_of(&observed.bot_secret);
     match result.and_then(|issued| hold(keys, uid, record.clone(), &login, asked, issued)) {
         Ok(mut held) => {
@@ -182,6 +178,20 @@ async fn issue(
             Err(failed(&error))
         }
     }
+}
+
+/// What an entry asks for: of two paths that take turns, what is good for longer.
+async fn ask(desk: &Desk, login: &dyn IssuingLogin, asked: &DynamicRef) -> Result<Issued, StoreError> {
+    let parameters = (asked.method == Some(DynamicMethod::Post)).then(|| asked.parameters.clone());
+    let request = IssueRequest { path: asked.path.clone(), parameters };
+    let first = desk.ask(login.issue(&request)).await?;
+    let Some(alternate) = asked.alternate.clone() else { return Ok(first) };
+    let second = desk.ask(login.issue(&IssueRequest { path: alternate, parameters: None })).await?;
+    if first.lease.is_some() || second.lease.is_some() {
+        let message = "what these paths issue is leased, and needs no turns: take alternate out";
+        return Err(StoreError::new(ErrorClass::Invalid, message));
+    }
+    Ok(if second.life > first.life { second } else { first })
 }
 
 /// Ends a login whose credential came to nothing, or notes that it is to end.

@@ -2,6 +2,7 @@
 //! one step on.
 
 mod concerned;
+mod judged;
 mod places;
 mod schedule;
 mod seen;
@@ -139,9 +140,7 @@ impl Standings {
         let previous = eye.rollout.rolls_back().then(|| previous_secret(eye.object.target_name()));
         let course = Course {
             revision: &revision,
-            is_new: status
-                .and_then(|status| status.target.as_ref())
-                .is_some_and(|target| target.name == eye.object.target_name() && target.revision != revision),
+            is_new: is_new(eye.object, &revision),
             standings: &standings,
             left: left || unseen,
             why: why.as_deref(),
@@ -248,7 +247,7 @@ async fn take_turns<'a>(
                 Ok(true) => {}
                 // What is known has changed: decide again.
                 Ok(false) => break,
-                Err(error @ RollOutError::Refused { .. }) => {
+                Err(error @ (RollOutError::Refused { .. } | RollOutError::Unfit { .. })) => {
                     problem = Some(problem_of(&error));
                     seen.refused = Some(error.to_string());
                     break;
@@ -328,6 +327,18 @@ pub(super) fn underway(object: &BotSecret) -> (Key, usize) {
     (key_of(object), rollout.map_or(0, |rollout| rollout.workloads.iter().filter(rolling).count()))
 }
 
+/// Whether the status does not speak of this revision of the Secret yet, or only
+/// says that it was written.
+fn is_new(object: &BotSecret, revision: &str) -> bool {
+    let status = object.status.as_ref();
+    let target = status.and_then(|status| status.target.as_ref());
+    let rolled = status.and_then(|status| status.rollout.as_ref());
+    target.is_some_and(|target| {
+        target.name == object.target_name()
+            && (target.revision != revision || rolled.is_some_and(|rolled| rolled.revision != revision))
+    })
+}
+
 /// Whether the status speaks of workloads for this revision.
 fn is_of(object: &BotSecret, state: &State) -> bool {
     let rollout = object.status.as_ref().and_then(|status| status.rollout.as_ref());
@@ -359,7 +370,7 @@ fn forget_the_gone(observed: &Observed, memory: &mut Memory) {
 fn problem_of(error: &RollOutError) -> Problem {
     let (reason, retry) = match error {
         RollOutError::Conflict { .. } => (Reason::RollingOut, Retry::Soon),
-        RollOutError::Refused { .. } => (Reason::RolloutRefused, Retry::Slow),
+        RollOutError::Refused { .. } | RollOutError::Unfit { .. } => (Reason::RolloutRefused, Retry::Slow),
         RollOutError::Unavailable { .. } => (Reason::KubernetesUnavailable, Retry::Backoff),
     };
     Problem::new(reason, retry, error.to_string())

@@ -63,7 +63,7 @@ pub(super) async fn step(context: &Context, observed: &Observed, memory: &mut Me
             Back::Written(applied)
         }
         Ok(Step::Tried) => {
-            memory.back.is_tried = true;
+            (memory.back.is_tried, memory.back.why) = (true, None);
             waiting(memory)
         }
         Ok(Step::Refused(why)) => {
@@ -73,8 +73,10 @@ pub(super) async fn step(context: &Context, observed: &Observed, memory: &mut Me
             Back::No(Some(why))
         }
         Err(problem) => {
-            (memory.back.is_tried, memory.back.why) = (false, Some(problem.message));
-            Back::No(memory.back.why.clone())
+            // Of the next value's trial nothing must come before this is decided.
+            memory.back.is_tried = observed.bot_secret.spec.verify.is_some();
+            memory.back.why = Some(problem.message);
+            if memory.back.is_tried { waiting(memory) } else { Back::No(memory.back.why.clone()) }
         }
     }
 }
@@ -132,6 +134,7 @@ async fn take_back(
     if live.is_some_and(|live| live == previous.state.rolling_digests()) {
         return Ok(Step::Refused("the value before is the same".to_owned()));
     }
+    memory.candidate.is_clean &= object.spec.verify.is_none();
     let back = match verdict(context, observed, memory, &previous).await? {
         Verdict::Good(back) => back,
         Verdict::Tried => return Ok(Step::Tried),
@@ -219,10 +222,11 @@ pub(super) async fn hold_off(
     let same = failed.fingerprint == key.fingerprint(&source.rolling_digests());
     // Made with a digest key that was lost it cannot be compared: losing the key
     // must roll nothing.
-    if refresh_requested(object).is_some() || failed.key == key.id() && !same {
+    let comparable = failed.key == key.id();
+    if refresh_requested(object).is_some() || comparable && (!same || is_asked_for(object, &failed)) {
         return Ok(None);
     }
-    if let Some(applied) = as_recorded(observed, source, failed.key == key.id()) {
+    if let Some(applied) = as_recorded(observed, source, comparable) {
         return Ok(Some(applied));
     }
     let beside = beside(object)?;
@@ -234,6 +238,12 @@ pub(super) async fn hold_off(
     // Without the value before there is nothing but the one that failed.
     let Some(previous) = previous else { return Ok(None) };
     write(context, observed, previous, &failed, Some(source)).await.map(Some)
+}
+
+/// Whether it is being tried once more, since somebody asked for it.
+fn is_asked_for(object: &BotSecret, failed: &Revision) -> bool {
+    let rotation = object.status.as_ref().and_then(|status| status.rotation.as_ref());
+    rotation.is_some_and(|one| one.phase == RotationPhase::Candidate && one.revision == failed.fingerprint)
 }
 
 /// What the Secret says that it took back, or the status where the Secret is gone.
@@ -251,7 +261,7 @@ fn as_recorded(observed: &Observed, source: &Desired, comparable: bool) -> Optio
     let facts = observed.secret.as_deref().filter(|facts| !facts.deleting)?;
     let recorded = observed.bot_secret.status.as_ref()?.target.as_ref()?;
     let same = recorded.uid == facts.uid && recorded.resource_version == facts.resource_version;
-    let state = syncing::state_of(observed).filter(|_| same)?;
+    let state = syncing::state_of(observed).filter(|_| same || !comparable)?;
     let mut quiet = fresh(Some(source), state).map(|(key, _)| key);
     let is_current = quiet.all(|key| state.digests.get(key) == source.digests.get(key));
     (!comparable || is_current && source.metadata_matches(facts)).then(|| Applied::unchanged(facts, state))
@@ -310,7 +320,7 @@ fn not_kept(object: &BotSecret, why: &str) {
 
 /// Whether the status says that every workload was well on what the Secret
 /// holds: only that may come back.
-fn is_proven(object: &BotSecret, state: &State) -> bool {
+pub(super) fn is_proven(object: &BotSecret, state: &State) -> bool {
     let Some(status) = object.status.as_ref() else { return false };
     let unproven = |phase| is_open(phase) || phase == RotationPhase::Halted;
     let is_open = status.rotation.as_ref().is_some_and(|rotation| unproven(rotation.phase));
@@ -328,7 +338,12 @@ pub(super) async fn forget(context: &Context, observed: &Observed, outcome: &Out
         RolloutReport::Standing { rotation, .. } => rotation.as_deref(),
         RolloutReport::NotLooked | RolloutReport::Off => recorded,
     };
-    let Some(rotation) = rotation.filter(|rotation| !rotation.previous.is_empty()) else { return false };
+    // A rotation that is not written yet is none of the rollout's, and what was not
+    // written may have been all the same.
+    let not_yet = [RotationPhase::Candidate, RotationPhase::Rejected];
+    let is_open = recorded.is_some_and(|recorded| not_yet.contains(&recorded.phase))
+        || matches!(outcome.sync, SyncReport::Failed { .. });
+    let Some(rotation) = rotation.filter(|rotation| !rotation.previous.is_empty() && !is_open) else { return false };
     let over = [RotationPhase::Verified, RotationPhase::OldRetired].contains(&rotation.phase);
     let is_off = matches!(outcome.rollout, RolloutReport::Off) || matches!(outcome.sync, SyncReport::Deleted(_));
     let is_other = rotation.previous != previous_secret(object.target_name());

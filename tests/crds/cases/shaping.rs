@@ -40,6 +40,17 @@ pub fn cases() -> Vec<Case> {
         entry("find by no tags", json!({"find": {"tags": {}}}), Rule("everything would be found")),
         entry("find by an empty name", json!({"find": {"name": {"regexp": ""}}}), Schema("should be at least 1 chars")),
         entry("dynamic", json!({"dynamic": {"path": "database/creds/bots"}}), Accepted),
+        entry("two that take turns", json!({"dynamic": {"path": "a", "alternate": "b"}}), Accepted),
+        entry(
+            "one that takes turns with itself",
+            json!({"dynamic": {"path": "a", "alternate": "a"}}),
+            Rule("another path than path"),
+        ),
+        entry(
+            "turns by POST",
+            json!({"dynamic": {"path": "a", "alternate": "b", "method": "POST"}}),
+            Rule("leave out method with alternate"),
+        ),
         entry(
             "dynamic with parameters",
             json!({"dynamic": {"path": "pki/issue/bots", "method": "POST", "parameters": {"common_name": "a"}}}),
