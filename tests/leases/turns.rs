@@ -50,7 +50,10 @@ async fn p7_of_two_static_users_no_bot_holds_the_one_whose_password_is_being_cha
     object["spec"]["dataFrom"][0]["dynamic"] = json!({ "path": path("a"), "alternate": path("b") });
     bench.apply(object).await?;
     bench.until_condition("db", "Ready", "True").await?;
-    bench.apply(bench.bot("db", "db", 2)).await?;
+    let mut bot = bench.bot("db", "db", 2);
+    bot["spec"]["template"]["spec"]["containers"][0]["command"] =
+        json!(["sh", "-c", "trap 'exit 0' TERM; echo holds=$username; while :; do sleep 0.1; done"]);
+    bench.apply(bot).await?;
     let (first, password) = credential(&bench, "db").await?.expect("a credential");
     bench.until_all_hold("db", 2, &first).await?;
     ensure!(first.starts_with("b-"), "b's is good for longer: {first}");
