@@ -71,6 +71,12 @@ pub fn overlap(
     let digest = |name: &str, value: &[u8]| key.digest(&desired.namespace, &desired.name, name, value);
     for (name, value) in &desired.data {
         let Some(beside) = rule.name(name).filter(|beside| !desired.data.contains_key(beside)) else { continue };
+        // Of a shared Secret a key of that name may be somebody else's.
+        let is_theirs = live.is_some_and(|live| live.contains_key(&beside))
+            && state.is_none_or(|state| !state.kept.contains_key(&beside));
+        if is_theirs && desired.policy == CreationPolicy::Merge {
+            continue;
+        }
         let Some(state) = state else {
             if let Some(older) = rule.older.get(name).filter(|older| *older != value) {
                 overlap.put(beside.clone(), older.duplicate(), digest(&beside, older.expose()), rule.until(now));
@@ -80,12 +86,9 @@ pub fn overlap(
         let Some(live) = live else { continue };
         let known = state.digests.get(name);
         let is_new = known.is_some() && known != desired.digests.get(name) && state.digest_key == key.id();
-        // As long as some workload may hold the one that lies there, that stays.
-        let is_new = is_new && (rule.verified || !state.kept.contains_key(&beside));
-        // Of a shared Secret a key of that name may be somebody else's.
-        if live.contains_key(&beside) && !state.kept.contains_key(&beside) && desired.policy == CreationPolicy::Merge {
-            continue;
-        }
+        // What some workload may hold still has its time.
+        let has_time = state.kept.get(&beside).is_some_and(|kept| !rule.verified && now < kept.until);
+        let is_new = is_new && !has_time;
         let held = live.get(name).filter(|held| known.is_some_and(|known| *known == digest(name, &held.0)));
         if let Some(held) = held.filter(|_| is_new) {
             let held = SecretBytes::new(held.0.clone());
@@ -95,9 +98,7 @@ pub fn overlap(
             // What somebody made of it meanwhile is nobody's value.
             let value = live.get(&beside).filter(|value| digest(&beside, &value.0) == kept.digest);
             if let Some(value) = value {
-                let is_changed = known != desired.digests.get(name);
-                let until = if is_changed { rule.until(now) } else { kept.until };
-                overlap.put(beside, SecretBytes::new(value.0.clone()), kept.digest.clone(), until);
+                overlap.put(beside, SecretBytes::new(value.0.clone()), kept.digest.clone(), kept.until);
             }
         }
     }
@@ -224,11 +225,12 @@ mod tests {
         let later = |second| overlap(&verified, &key(), Some(&live), Some(&state), at(second));
         assert_eq!(shown(&later(159)), [("A_PREVIOUS", &b"1"[..], 160)]);
         assert!(later(160).data.is_empty());
-        // The next value in time: what some workload may hold still stays.
+        // The next value in time: what some workload may hold still has its own.
         let third = |verified| desired(&[("A", "3"), ("B", "1")], verified);
-        let beside = |verified| overlap(&third(verified), &key(), Some(&live), Some(&state), at(150));
-        assert_eq!(shown(&beside(false)), [("A_PREVIOUS", &b"1"[..], 210)]);
-        assert_eq!(shown(&beside(true)), [("A_PREVIOUS", &b"2"[..], 210)]);
+        let beside = |verified, second| overlap(&third(verified), &key(), Some(&live), Some(&state), at(second));
+        assert_eq!(shown(&beside(false, 150)), [("A_PREVIOUS", &b"1"[..], 160)]);
+        assert_eq!(shown(&beside(false, 160)), [("A_PREVIOUS", &b"2"[..], 220)]);
+        assert_eq!(shown(&beside(true, 150)), [("A_PREVIOUS", &b"2"[..], 210)]);
         // No longer asked for.
         let mut none = desired(&[("A", "2"), ("B", "1")], true);
         none.keep_previous = None;

@@ -19,7 +19,8 @@ pub(super) fn report_rollout(conditions: &mut Conditions<'_>, kept: &mut Kept<'_
         RolloutReport::Off => {
             conditions.clear("RolledOut");
             *kept.rollout = None;
-            *kept.rotation = None;
+            // What is kept for it is still to be deleted.
+            *kept.rotation = kept.rotation.take().filter(|rotation| !rotation.previous.is_empty());
         }
         RolloutReport::Standing { revision, workloads, rotation, problem } => {
             let is_back = rotation.as_ref().is_some_and(|rotation| !rotation.taken_back.is_empty());

@@ -7,7 +7,7 @@ use k8s_openapi::{
 };
 
 use super::{
-    Outcome, Reason, SyncReport,
+    Outcome, Reason, RolloutReport, SyncReport,
     candidate::rotation,
     rolled_out::{Kept, report_rollout},
 };
@@ -94,6 +94,9 @@ pub fn status(object: &BotSecret, outcome: &Outcome, now: Timestamp) -> BotSecre
     next.rotation = rotation(before, next.rotation.take(), &outcome.candidate, outcome.rotated, now);
     if let Some(rotation) = next.rotation.as_mut().filter(|_| outcome.forgot_previous) {
         rotation.previous.clear();
+    }
+    if outcome.rollout == RolloutReport::Off {
+        next.rotation = next.rotation.filter(|rotation| !rotation.previous.is_empty());
     }
     // Without conditions for it, a generation counts as not looked at: kstatus
     // would take it for done.

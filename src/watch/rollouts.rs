@@ -24,7 +24,7 @@ use kube::{
     runtime::{WatchStreamExt, utils::Backoff, watcher, watcher::Event},
 };
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Change, WorkloadView,
@@ -162,15 +162,21 @@ pub(super) fn rollouts(
 fn objects(
     events: impl Stream<Item = watcher::Result<Event<Lenient<RolloutView>>>> + Send,
 ) -> impl Stream<Item = Change> + Send {
-    events.filter_map(async |event| match event {
-        // A definition is there a moment before, and after, its kind is served; and
-        // what may not be listed is none that could be rolled. Of a list alone: a
-        // watch that goes on brings no list after it.
-        Err(error) if matches!(refused_list(&error), Some(403 | 404)) => {
-            tracing::debug!(error = %describe(&error), "there are no Rollouts to be had");
-            Some(Change::Absent(WorkloadKind::Rollout))
-        }
-        event => Some(workload(whole(change(event)?)?)),
+    let mut listed = false;
+    events.filter_map(move |event| {
+        listed |= matches!(event, Ok(Event::InitDone));
+        let refused = event.as_ref().err().and_then(refused_list);
+        std::future::ready(match event {
+            // A definition is there a moment before, and after, its kind is served; and
+            // what may not be listed is none that could be rolled. Of a list alone: a
+            // watch that goes on brings no list after it. Whoever was answered once may
+            // be refused for a moment.
+            Err(error) if refused == Some(404) || refused == Some(403) && !listed => {
+                tracing::debug!(error = %describe(&error), "there are no Rollouts to be had");
+                Some(Change::Absent(WorkloadKind::Rollout))
+            }
+            event => change(event).and_then(whole).map(workload),
+        })
     })
 }
 
@@ -215,23 +221,28 @@ struct Seen {
 /// or not allowed.
 #[derive(Debug)]
 struct Patience {
-    /// How long it waited last.
-    last: Option<Duration>,
+    /// How long it waited last, and from when.
+    last: Option<(Duration, Instant)>,
     seen: Arc<Seen>,
 }
 
 const SOONEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 const LONGEST_REFUSED: Duration = Duration::from_secs(600);
+/// What went well for so long after a wait begins anew: a watch that goes on is
+/// silent as long as nothing happens.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 
 impl Iterator for Patience {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
         let longest = if self.seen.refused.load(Ordering::Relaxed) { LONGEST_REFUSED } else { LONGEST };
-        let again = self.last.filter(|_| !self.seen.answered.swap(false, Ordering::Relaxed));
-        let wait = again.map_or(SOONEST, |wait| wait * 2).min(longest);
-        self.last = Some(wait);
+        let now = Instant::now();
+        let is_in_a_row = |(wait, since): &(Duration, Instant)| now.duration_since(*since) < *wait + FORGOTTEN;
+        let again = self.last.filter(|_| !self.seen.answered.swap(false, Ordering::Relaxed)).filter(is_in_a_row);
+        let wait = again.map_or(SOONEST, |(wait, _)| wait * 2).min(longest);
+        self.last = Some((wait, now));
         Some(wait)
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     deadline::within,
     leases::{Holdings, Judge, Record, Rollouts, Stage, may_hold},
     report::Reason,
-    rollout::{PodFacts, PodView},
+    rollout::{PodFacts, PodView, is_open},
     watch::Observed,
 };
 
@@ -28,7 +28,13 @@ pub(super) async fn released(context: &Context, observed: &Observed, holdings: &
     let retiring: Vec<&Record> =
         holdings.held.iter().map(|held| &held.record).filter(|record| record.stage == Stage::Retiring).collect();
     if retiring.is_empty() {
-        (holdings.look, holdings.looks, holdings.rolling_since) = (None, 0, None);
+        (holdings.look, holdings.looks) = (None, 0);
+        // What hangs on nothing does not retire, but its rollout takes its time too.
+        if is_rolled_out(observed)
+            && let Some(since) = holdings.rolling_since.take()
+        {
+            holdings.rollout = since.elapsed();
+        }
         return BTreeSet::new();
     }
     let over = retiring.iter().filter(|record| record.is_over(now));
@@ -65,6 +71,15 @@ pub(super) async fn released(context: &Context, observed: &Observed, holdings: &
         holdings.rollout = since.elapsed();
     }
     free
+}
+
+/// Whether every workload has what the Secret holds, and stayed well on it.
+fn is_rolled_out(observed: &Observed) -> bool {
+    let status = observed.bot_secret.status.as_ref();
+    let complete = status.and_then(|status| status.rollout.as_ref()).filter(|rollout| rollout.complete);
+    let is_current = complete.zip(syncing::state_of(observed));
+    let is_open = status.and_then(|status| status.rotation.as_ref()).is_some_and(|rotation| is_open(rotation.phase));
+    !is_open && is_current.is_some_and(|(rollout, state)| rollout.revision == state.revision.to_string())
 }
 
 /// Whether workloads have the newest values and have not stayed well on them

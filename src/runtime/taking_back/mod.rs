@@ -217,7 +217,9 @@ pub(super) async fn hold_off(
     source: &Desired,
 ) -> Result<Option<Applied>, Problem> {
     let object = &observed.bot_secret;
-    let Some(failed) = taken_back(observed).filter(|_| rolls_back(object)) else { return Ok(None) };
+    // A credential that came back is the source's own answer as long as it is good.
+    let is_leased = leasing::origin(object) == Origin::Pinned;
+    let Some(failed) = taken_back(observed).filter(|_| rolls_back(object) && !is_leased) else { return Ok(None) };
     let key = &context.digest_key;
     let same = failed.fingerprint == key.fingerprint(&source.rolling_digests());
     // Made with a digest key that was lost it cannot be compared: losing the key
@@ -343,8 +345,8 @@ pub(super) async fn forget(context: &Context, observed: &Observed, outcome: &Out
     let not_yet = [RotationPhase::Candidate, RotationPhase::Rejected];
     let is_open = recorded.is_some_and(|recorded| not_yet.contains(&recorded.phase))
         || matches!(outcome.sync, SyncReport::Failed { .. });
-    let Some(rotation) = rotation.filter(|rotation| !rotation.previous.is_empty() && !is_open) else { return false };
-    let over = [RotationPhase::Verified, RotationPhase::OldRetired].contains(&rotation.phase);
+    let Some(rotation) = rotation.filter(|rotation| !rotation.previous.is_empty()) else { return false };
+    let over = !is_open && [RotationPhase::Verified, RotationPhase::OldRetired].contains(&rotation.phase);
     let is_off = matches!(outcome.rollout, RolloutReport::Off) || matches!(outcome.sync, SyncReport::Deleted(_));
     let is_other = rotation.previous != previous_secret(object.target_name());
     if !over && !is_off && !is_other {
