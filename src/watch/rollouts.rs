@@ -118,6 +118,7 @@ pub(super) fn definition(
             // Whoever has been answered once may be refused for a moment, as by an API
             // server that starts: that is no news.
             Err(error) if refused_list(&error) == Some(403) && tell.borrow().is_none() => Some(Served::Untold),
+            Err(error) if refused_list(&error) == Some(404) && tell.borrow().is_none() => Some(Served::No),
             Err(error) => {
                 if *tell.borrow() != Some(Served::Untold) {
                     tracing::warn!(error = %describe(&error), "the watch for the definition of Rollouts failed, trying again");
