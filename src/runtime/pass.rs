@@ -51,7 +51,7 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
     }
     leasing::tend(context, &observed, &mut memory).await;
     take_written(&mut observed, &mut memory);
-    let mut outcome = Box::pin(renewed(context, &mut observed, &mut memory, &mut secret, started)).await;
+    let mut outcome = renewed(context, &mut observed, &mut memory, &mut secret, started).await;
     take_written(&mut observed, &mut memory);
     leasing::after_write(context, &observed, &mut memory);
     leasing::let_go_of_nothing(context, &observed.bot_secret, &mut memory).await;
@@ -128,6 +128,8 @@ async fn renewed(
     written: &mut Option<(SecretFacts, CreationPolicy)>,
     now: Instant,
 ) -> Outcome {
+    // A thousand passes may wait for their reads at once: what is rare takes no room
+    // in each of them.
     match taking_back::step(context, observed, memory).await {
         Back::Written(value) => {
             let (mut outcome, last_success) = (Outcome::default(), memory.last_success);

@@ -89,7 +89,7 @@ pub(super) async fn sync(
     inputs.issued = leasing::issued(context, observed, account, memory, &inputs).await?;
     let built = build::data(&object.spec, &inputs).map_err(|error| Problem::of_build(&error))?;
     memory.renewal = renewal(memory, &inputs.reads, Instant::now());
-    let keep_previous = overlapping::keep_previous(context, observed, account, &inputs).await;
+    let keep_previous = Box::pin(overlapping::keep_previous(context, observed, account, &inputs)).await;
     drop(inputs);
     let data = built.data;
     let digests = context.digest_key.digests(namespace, object.target_name(), &data);
@@ -99,8 +99,8 @@ pub(super) async fn sync(
     desired.renewal = memory.renewal.and_then(|renewal| renewal.to_times(Instant::now(), context.now()));
     desired.annotations.extend(leasing::annotation(context, observed, memory));
     desired.takes_over.clone_from(&observed.younger_rivals);
-    if let Some(applied) = taking_back::hold_off(context, observed, &desired).await? {
-        trying::clean(context, observed, &desired, memory).await;
+    if let Some(applied) = Box::pin(taking_back::hold_off(context, observed, &desired)).await? {
+        Box::pin(trying::clean(context, observed, &desired, memory)).await;
         return Ok(Synced::Applied(Box::new(applied)));
     }
     desired.origin = leasing::origin(object);
@@ -108,7 +108,7 @@ pub(super) async fn sync(
     if let Some(candidate) = trying::gate(context, observed, &desired, &before).await? {
         return Ok(Synced::Tried(candidate));
     }
-    taking_back::keep(context, observed, &desired).await?;
+    Box::pin(taking_back::keep(context, observed, &desired)).await?;
     let applied = apply(&context.client, &desired, &context.digest_key, &before, context.now())
         .await
         .map_err(|error| Problem::of_apply(&error))?;

@@ -55,7 +55,7 @@ pub(super) async fn step(context: &Context, observed: &Observed, memory: &mut Me
     memory.back.looks = memory.back.looks.saturating_add(1);
     memory.back.again = Some(Instant::now() + wait);
     let (namespace, bot_secret) = (&observed.bot_secret.metadata.namespace, &observed.bot_secret.metadata.name);
-    match take_back(context, observed, memory, &failed).await {
+    match Box::pin(take_back(context, observed, memory, &failed)).await {
         Ok(Step::Written(applied)) => {
             memory.back = BackNotes::default();
             context.metrics.rollbacks.inc();
