@@ -46,15 +46,15 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
     let mut observed = observed;
     let mut secret = None;
     if leasing::is_ending(&observed.bot_secret) {
-        let again = leasing::conclude(context, &observed, &mut memory).await;
+        let again = Box::pin(leasing::conclude(context, &observed, &mut memory)).await;
         return Done { memory, secret, object: None, again };
     }
-    leasing::tend(context, &observed, &mut memory).await;
+    Box::pin(leasing::tend(context, &observed, &mut memory)).await;
     take_written(&mut observed, &mut memory);
     let mut outcome = renewed(context, &mut observed, &mut memory, &mut secret, started).await;
     take_written(&mut observed, &mut memory);
     leasing::after_write(context, &observed, &mut memory);
-    leasing::let_go_of_nothing(context, &observed.bot_secret, &mut memory).await;
+    Box::pin(leasing::let_go_of_nothing(context, &observed.bot_secret, &mut memory)).await;
     take_written(&mut observed, &mut memory);
     let failure = match &outcome.sync {
         SyncReport::Failed { problem, .. } => Some(problem.reason),
@@ -70,7 +70,7 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memo
         outcome.rollout = Box::pin(roll(context, &observed, &mut memory)).await;
         outcome.forgot_previous = Box::pin(taking_back::forget(context, &observed, &outcome)).await;
     }
-    let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
+    let (object, retry) = Box::pin(report(context, &observed.bot_secret, outcome, &mut memory)).await;
     let told = object.as_ref().unwrap_or(&observed.bot_secret);
     let overlap_over = overlapping::is_over(told, syncing::state_of(&observed), &memory, Instant::now());
     if retry.is_none() && memory.failures == 0 && overlap_over && !memory.overlap_over {
