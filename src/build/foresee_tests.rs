@@ -27,6 +27,7 @@ fn outcome(change: &Value) -> Option<BuildErrorKind> {
         payload: Payload::Json(SecretText::new(r#"{"key":"value"}"#.to_owned())),
         version: None,
         renew: None,
+        changed: None,
     };
     let mut inputs = Inputs::default();
     for source in sources(&spec, &inputs.found) {

@@ -45,7 +45,7 @@ fn fields(members: &[(&str, &[u8])]) -> Payload {
 fn reads(payloads: Vec<(&str, Payload)>) -> Inputs {
     let store = spec(json!({})).store_ref.unwrap();
     let read = payloads.into_iter().map(|(key, payload)| {
-        (Source::new(&store, key, None), Arc::new(RemoteSecret { payload, version: None, renew: None }))
+        (Source::new(&store, key, None), Arc::new(RemoteSecret { payload, version: None, renew: None, changed: None }))
     });
     Inputs { reads: read.collect(), ..Inputs::default() }
 }

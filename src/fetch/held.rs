@@ -82,7 +82,12 @@ mod tests {
     };
 
     fn value(weight: usize) -> RemoteSecret {
-        RemoteSecret { payload: Payload::Bytes(SecretBytes::new(vec![b'.'; weight])), version: None, renew: None }
+        RemoteSecret {
+            payload: Payload::Bytes(SecretBytes::new(vec![b'.'; weight])),
+            version: None,
+            renew: None,
+            changed: None,
+        }
     }
 
     #[test]

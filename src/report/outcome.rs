@@ -184,6 +184,7 @@ impl Problem {
             ErrorClass::Timeout => Reason::StoreTimeout,
             ErrorClass::Throttled => Reason::StoreThrottled,
             ErrorClass::TooLarge => Reason::TooLarge,
+            ErrorClass::Conflict => Reason::StaleRead,
         };
         let fills = match secret_keys {
             [] => String::new(),

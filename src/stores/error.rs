@@ -24,6 +24,8 @@ pub enum ErrorClass {
     Throttled,
     /// The answer is larger than may be read.
     TooLarge,
+    /// Somebody else wrote the remote secret since it was read.
+    Conflict,
 }
 
 impl ErrorClass {
@@ -40,6 +42,7 @@ impl ErrorClass {
             Self::Timeout => "timeout",
             Self::Throttled => "throttled",
             Self::TooLarge => "too_large",
+            Self::Conflict => "conflict",
         }
     }
 

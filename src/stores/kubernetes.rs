@@ -198,7 +198,7 @@ fn parse(body: &[u8]) -> Result<RemoteSecret, StoreError> {
         return Err(unavailable("the API server's answer is not a Secret").about_one());
     }
     let fields = wanted.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-    Ok(RemoteSecret { payload: Payload::Fields(fields), version: None, renew: None })
+    Ok(RemoteSecret { payload: Payload::Fields(fields), version: None, renew: None, changed: None })
 }
 
 #[cfg(test)]

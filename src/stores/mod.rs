@@ -43,6 +43,7 @@ use std::{
 
 use async_trait::async_trait;
 use http::Pool;
+use k8s_openapi::jiff::Timestamp;
 use regex::{Regex, RegexBuilder};
 use reqwest::Url;
 use tokio::time::Instant;
@@ -137,6 +138,8 @@ pub struct RemoteSecret {
     /// From when on it should be read again, because it will end (an access
     /// token). `None`: it lives until it is changed.
     pub renew: Option<Instant>,
+    /// When this version was made, where the manager tells it with the value.
+    pub changed: Option<Timestamp>,
 }
 
 /// The content of a remote secret, in the manager's own shape.
@@ -188,6 +191,38 @@ pub trait Session: Send + Sync {
     async fn find(&self, _query: &FindQuery) -> Result<Vec<String>, StoreError> {
         Err(StoreError::new(ErrorClass::Invalid, "this manager cannot be searched: name the remote secrets one by one"))
     }
+
+    /// Writes a new value, where [`Capabilities::write_back`] says so. Safe to
+    /// repeat after a lost reply: whoever asks compares with what is there first,
+    /// and gives the same `attempt` again.
+    async fn write(&self, _write: &WriteBack<'_>) -> Result<(), StoreError> {
+        Err(StoreError::new(ErrorClass::Invalid, "nothing can be written to this manager: take rotation.generate out"))
+    }
+
+    /// Asks the manager to make a new value itself. It may do so later; the same
+    /// `attempt` again is the same request.
+    async fn rotate(&self, _key: &RemoteKey, _attempt: &str) -> Result<(), StoreError> {
+        Err(StoreError::new(
+            ErrorClass::Invalid,
+            "this manager rotates nothing by itself: let the operator make the value (rotation.generate), or rotate it at the source",
+        ))
+    }
+}
+
+/// A new value for one remote secret.
+#[derive(Debug)]
+pub struct WriteBack<'a> {
+    /// Which one; its version is none.
+    pub key: &'a RemoteKey,
+    /// What of it is replaced; the whole where `None`. The rest of its content
+    /// stays as it is.
+    pub properties: &'a [(Option<String>, SecretBytes)],
+    /// The version that the new one follows, where the manager numbers them: a
+    /// write by somebody else in between is not overwritten
+    /// ([`ErrorClass::Conflict`]).
+    pub base: Option<u64>,
+    /// Names this attempt: a UUID, the same for each repetition.
+    pub attempt: &'a str,
 }
 
 /// What is behind these locks is whole after every step: a panic elsewhere is

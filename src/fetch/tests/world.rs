@@ -237,6 +237,7 @@ impl Session for Login {
                         payload: Payload::Bytes(SecretBytes::new(self.bytes(value))),
                         version: Some(value),
                         renew: None,
+                        changed: None,
                     }),
                 }
             })

@@ -277,7 +277,7 @@ fn value_of(parameter: Parameter, places: &[&Place<'_>]) -> Option<(String, Valu
 }
 
 fn remote(bytes: SecretBytes, version: i64) -> RemoteSecret {
-    RemoteSecret { payload: Payload::Bytes(bytes), version: u64::try_from(version).ok(), renew: None }
+    RemoteSecret { payload: Payload::Bytes(bytes), version: u64::try_from(version).ok(), renew: None, changed: None }
 }
 
 #[cfg(test)]

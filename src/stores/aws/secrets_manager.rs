@@ -238,7 +238,7 @@ fn content(text: Option<String>, binary: Option<Blob>) -> Result<SecretBytes, St
 
 /// Versions have no order: only stages say which one is newer.
 fn remote(bytes: SecretBytes) -> RemoteSecret {
-    RemoteSecret { payload: Payload::Bytes(bytes), version: None, renew: None }
+    RemoteSecret { payload: Payload::Bytes(bytes), version: None, renew: None, changed: None }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ impl Reader {
             Object::Key(name) => public_key(self.key(name, version).await?.as_ref(), key.metadata)?,
         };
         // Versions have no order: a stale read cannot be told from a rollback.
-        Ok(RemoteSecret { payload, version: None, renew: None })
+        Ok(RemoteSecret { payload, version: None, renew: None, changed: None })
     }
 
     async fn secret(&self, name: &str, version: Option<String>) -> Result<impl AsRef<[u8]> + use<>, StoreError> {

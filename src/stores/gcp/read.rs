@@ -74,7 +74,7 @@ impl Reader {
         }
         let about: About = serde_json::from_slice(&answer.body).map_err(|_| unavailable(NOT_GOOGLES).about_one())?;
         let text = serde_json::to_string(&about).map_err(|_| unavailable(NOT_GOOGLES).about_one())?;
-        Ok(RemoteSecret { payload: Payload::Json(SecretText::new(text)), version: None, renew: None })
+        Ok(RemoteSecret { payload: Payload::Json(SecretText::new(text)), version: None, renew: None, changed: None })
     }
 }
 
@@ -136,7 +136,7 @@ fn accessed(body: &[u8], id: &str, asked: &str) -> Result<RemoteSecret, StoreErr
     {
         return Err(unavailable("the value was damaged on its way (its CRC32C differs): it is read again").about_one());
     }
-    Ok(RemoteSecret { payload: Payload::Bytes(bytes), version: Some(version), renew: None })
+    Ok(RemoteSecret { payload: Payload::Bytes(bytes), version: Some(version), renew: None, changed: None })
 }
 
 /// The version's number, if the answer is about what was asked for. (The

@@ -135,7 +135,12 @@ fn first_engine(body: &[u8]) -> Result<RemoteSecret, StoreError> {
         return Err(invalid(message));
     }
     let data = answer.data.ok_or_else(|| unavailable(NOT_VAULTS).about_one())?;
-    Ok(RemoteSecret { payload: Payload::Json(SecretText::new(data.get().to_owned())), version: None, renew: None })
+    Ok(RemoteSecret {
+        payload: Payload::Json(SecretText::new(data.get().to_owned())),
+        version: None,
+        renew: None,
+        changed: None,
+    })
 }
 
 #[derive(Deserialize)]
@@ -165,6 +170,7 @@ fn second_engine(body: &[u8]) -> Result<RemoteSecret, StoreError> {
             payload: Payload::Json(SecretText::new(text.get().to_owned())),
             version: Some(data.metadata.version),
             renew: None,
+            changed: None,
         }),
         None => Err(gone(&data.metadata)),
     }

@@ -56,7 +56,7 @@ impl Manager {
     fn secret(&self) -> RemoteSecret {
         let version = self.version();
         let fields = fields(version).into_iter().map(|(name, value)| (name, SecretBytes::new(value))).collect();
-        RemoteSecret { payload: Payload::Fields(fields), version: Some(version), renew: None }
+        RemoteSecret { payload: Payload::Fields(fields), version: Some(version), renew: None, changed: None }
     }
 }
 
