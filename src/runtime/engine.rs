@@ -38,7 +38,7 @@ struct Engine {
     context: Arc<Context>,
     world: World,
     queue: Queue,
-    memories: HashMap<ObjectKey, Memory>,
+    memories: HashMap<ObjectKey, Box<Memory>>,
     /// Reads that fell due while a pass over the object was running.
     wanted: HashMap<ObjectKey, Instant>,
     done: mpsc::UnboundedSender<(ObjectKey, Option<Box<Done>>)>,
@@ -49,7 +49,7 @@ struct Engine {
 
 /// One pass. A fault must cost one pass over one object, no more; the object
 /// says so. The panic's message is not shown anywhere: it may quote a value.
-async fn contained(context: &Context, observed: Observed, memory: Memory) -> Option<Box<Done>> {
+async fn contained(context: &Context, observed: Observed, memory: Box<Memory>) -> Option<Box<Done>> {
     let object = observed.bot_secret.clone();
     if let Ok(done) = AssertUnwindSafe(Box::pin(pass(context, observed, memory))).catch_unwind().await {
         return Some(Box::new(done));
@@ -60,7 +60,7 @@ async fn contained(context: &Context, observed: Observed, memory: Memory) -> Opt
         bot_secret = object.metadata.name,
         "a pass ended in a fault of the operator's own; it is tried again in a minute"
     );
-    AssertUnwindSafe(after_fault(context, &object)).catch_unwind().await.ok().map(Box::new)
+    AssertUnwindSafe(Box::pin(after_fault(context, &object))).catch_unwind().await.ok().map(Box::new)
 }
 
 pub(super) async fn run(

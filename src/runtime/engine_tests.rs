@@ -20,7 +20,7 @@ use crate::{
     api::BotSecret,
     build::DigestKey,
     fetch::{Fetcher, KubeCredentials, KubeTokens},
-    plan::{Clock, Due, Memory, due},
+    plan::{Clock, Due, due},
     report::{Emitter, Metrics},
     runtime::syncing,
     stores::{ClusterEndpoint, HttpClients},
@@ -93,7 +93,7 @@ async fn p6_a_panic_costs_one_pass_is_counted_and_said_on_the_object_without_its
     let told = Arc::new(Mutex::new(Vec::new()));
     let context = context(1, told.clone());
     let observed = world().observe(&ObjectKey::new("trading", "bot")).expect("it is there");
-    let done = contained(&context, observed.clone(), Memory::default()).await.expect("reported");
+    let done = contained(&context, observed.clone(), Box::default()).await.expect("reported");
 
     assert_eq!(context.metrics.panics.get(), 1);
     let told = told.lock().expect("whole").clone();
@@ -112,6 +112,6 @@ async fn p6_a_panic_costs_one_pass_is_counted_and_said_on_the_object_without_its
 async fn p6_a_panic_in_the_report_of_a_panic_is_contained_too() {
     let context = context(2, Arc::default());
     let observed = world().observe(&ObjectKey::new("trading", "bot")).expect("it is there");
-    assert!(contained(&context, observed, Memory::default()).await.is_none());
+    assert!(contained(&context, observed, Box::default()).await.is_none());
     assert_eq!(context.metrics.panics.get(), 1);
 }

@@ -31,7 +31,7 @@ const AFTER_FAULT: Duration = Duration::from_secs(60);
 /// What a pass leaves behind.
 pub(super) struct Done {
     /// Notes for the next one.
-    pub(super) memory: Memory,
+    pub(super) memory: Box<Memory>,
     /// The Secret, if it was read or written.
     pub(super) secret: Option<(SecretFacts, CreationPolicy)>,
     /// The BotSecret, if its status was written.
@@ -41,7 +41,7 @@ pub(super) struct Done {
 }
 
 /// Looks at one BotSecret and does what is due.
-pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Memory) -> Done {
+pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<Memory>) -> Done {
     let started = Instant::now();
     let mut observed = observed;
     let mut secret = None;
@@ -113,8 +113,9 @@ pub(super) async fn after_fault(context: &Context, object: &BotSecret) -> Done {
     // Counts as a failure, so that no event starts a pass before its time.
     let generation = object.metadata.generation;
     let uid = object.metadata.uid.clone();
-    let mut memory =
+    let memory =
         Memory { uid, failures: 1, read_generation: generation, next_read: Some(again), ..Memory::default() };
+    let mut memory = Box::new(memory);
     let (object, retry) = report(context, object, outcome, &mut memory).await;
     Done { memory, secret: None, object, again: Some(retry.map_or(again, |retry| retry.min(again))) }
 }
@@ -128,8 +129,6 @@ async fn renewed(
     written: &mut Option<(SecretFacts, CreationPolicy)>,
     now: Instant,
 ) -> Outcome {
-    // A thousand passes may wait for their reads at once: what is rare takes no room
-    // in each of them.
     match taking_back::step(context, observed, memory).await {
         Back::Written(value) => {
             let (mut outcome, last_success) = (Outcome::default(), memory.last_success);

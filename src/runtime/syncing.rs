@@ -40,7 +40,8 @@ pub(super) enum Synced {
     GivenUp,
 }
 
-/// Reads, builds and writes.
+/// Reads, builds and writes. A thousand of these may wait for their reads at
+/// once: each step after that is boxed, so that it takes no room before.
 pub(super) async fn sync(
     context: &Context,
     observed: &Observed,
@@ -80,13 +81,13 @@ pub(super) async fn sync(
     let mut inputs = match inputs {
         Ok(inputs) => inputs,
         Err(Unread { problem, all_missing }) => {
-            return on_failed_read(context, observed, memory, problem, all_missing).await;
+            return Box::pin(on_failed_read(context, observed, memory, problem, all_missing)).await;
         }
     };
     memory.missing_since = None;
     let versions = versions(observed, memory, &inputs.reads, since)?;
     // Last, and only when all the rest could be read: each is made to be used.
-    inputs.issued = leasing::issued(context, observed, account, memory, &inputs).await?;
+    inputs.issued = Box::pin(leasing::issued(context, observed, account, memory, &inputs)).await?;
     let built = build::data(&object.spec, &inputs).map_err(|error| Problem::of_build(&error))?;
     memory.renewal = renewal(memory, &inputs.reads, Instant::now());
     let keep_previous = Box::pin(overlapping::keep_previous(context, observed, account, &inputs)).await;
@@ -105,14 +106,14 @@ pub(super) async fn sync(
     }
     desired.origin = leasing::origin(object);
     let before = before(context, observed, &desired);
-    if let Some(candidate) = trying::gate(context, observed, &desired, &before).await? {
+    if let Some(candidate) = Box::pin(trying::gate(context, observed, &desired, &before)).await? {
         return Ok(Synced::Tried(candidate));
     }
     Box::pin(taking_back::keep(context, observed, &desired)).await?;
-    let applied = apply(&context.client, &desired, &context.digest_key, &before, context.now())
+    let applied = Box::pin(apply(&context.client, &desired, &context.digest_key, &before, context.now()))
         .await
         .map_err(|error| Problem::of_apply(&error))?;
-    trying::clean(context, observed, &desired, memory).await;
+    Box::pin(trying::clean(context, observed, &desired, memory)).await;
     Ok(Synced::Applied(Box::new(applied)))
 }
 

@@ -4,12 +4,11 @@
 use anyhow::{bail, ensure};
 use botsecret::api::RotationPhase;
 use botsecret_testbed::{AuditMark, wait_for};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Secret, rbac::v1::ClusterRole};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Secret};
 use kube::{
-    Api, ResourceExt as _,
+    Api,
     api::{ListParams, Patch, PatchParams},
 };
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::support::{Bench, DEADLINE, Fault, Result, canary::Canary};
@@ -46,21 +45,9 @@ fn bot_secret(bench: &Bench, cron_job: &str) -> Value {
     object
 }
 
-/// Grants what `deploy/verify.yaml` does, in this namespace alone.
+/// Lets the operator make Jobs, in this namespace alone.
 async fn grant(bench: &Bench) -> Result {
-    let mut documents = serde_yaml::Deserializer::from_str(include_str!("../../deploy/verify.yaml"));
-    let role = ClusterRole::deserialize(documents.next().unwrap())?;
-    let name = role.name_any();
-    let roles: Api<ClusterRole> = Api::all(bench.client.clone());
-    roles.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&role)).await?;
-    bench
-        .apply(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": name },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": bench.operator.user() }],
-        }))
-        .await?;
-    Ok(())
+    bench.grant_also(include_str!("../../deploy/verify.yaml")).await
 }
 
 async fn rotate(bench: &Bench, revision: &str) -> Result {

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use botsecret_testbed::{ALWAYS, FaultKind, wait_for};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Namespace, rbac::v1::ClusterRole};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Namespace};
 use kube::{
-    Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    Api,
+    api::{DeleteParams, ListParams},
 };
-use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::{
@@ -158,18 +157,7 @@ async fn p8_after_a_restart_in_mid_rotation_what_a_namespace_leaves_ends_within_
 
 /// A BotSecret whose first value is being tried by a Job that never ends.
 async fn under_trial(bench: &Bench) -> Result {
-    let mut documents = serde_yaml::Deserializer::from_str(include_str!("../../deploy/verify.yaml"));
-    let role = ClusterRole::deserialize(documents.next().unwrap())?;
-    let name = role.name_any();
-    let roles: Api<ClusterRole> = Api::all(bench.client.clone());
-    roles.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&role)).await?;
-    bench
-        .apply(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": name },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": bench.operator.user() }],
-        }))
-        .await?;
+    bench.grant_also(include_str!("../../deploy/verify.yaml")).await?;
     bench
         .apply(json!({
             "apiVersion": "batch/v1", "kind": "CronJob", "metadata": { "name": "try" },

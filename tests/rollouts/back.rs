@@ -9,7 +9,6 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -31,22 +30,7 @@ fn bot_secret(bench: &Bench, rollout: &Value) -> Value {
 
 /// The right that `deploy/roll-back.yaml` grants, in this namespace.
 async fn grant_deletion_of_pods(bench: &Bench) -> Result {
-    let mut documents = serde_yaml::Deserializer::from_str(include_str!("../../deploy/roll-back.yaml"));
-    let role = Value::deserialize(documents.next().expect("a role"))?;
-    bench
-        .apply(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "roll-back" },
-            "rules": role["rules"],
-        }))
-        .await?;
-    bench
-        .apply(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "roll-back" },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "roll-back" },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": bench.operator.user() }],
-        }))
-        .await?;
-    Ok(())
+    bench.grant_also(include_str!("../../deploy/roll-back.yaml")).await
 }
 
 async fn put(vault: &Vault<'_>, revision: &str) -> Result {

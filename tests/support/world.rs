@@ -10,12 +10,14 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{Event, Secret},
+        rbac::v1::ClusterRole,
     },
 };
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
 };
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -94,6 +96,23 @@ impl Bench {
             Api::namespaced_with(self.client.clone(), &namespace, &resource)
         };
         Ok(api.patch(&object.name_any(), &PatchParams::apply("person").force(), &Patch::Apply(&object)).await?)
+    }
+
+    /// Grants the operator in this namespace what a manifest of `deploy/` grants
+    /// beyond the installation.
+    pub async fn grant_also(&self, manifest: &str) -> Result {
+        let mut documents = serde_yaml::Deserializer::from_str(manifest);
+        let role = ClusterRole::deserialize(documents.next().context("an empty manifest")?)?;
+        let name = role.name_any();
+        let roles: Api<ClusterRole> = Api::all(self.client.clone());
+        roles.patch(&name, &PatchParams::apply("tests").force(), &Patch::Apply(&role)).await?;
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": { "name": name },
+            "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": name },
+            "subjects": [{ "apiGroup": group, "kind": "User", "name": self.operator.user() }],
+        });
+        self.apply(binding).await.map(drop)
     }
 
     /// A ServiceAccount that may read the source namespace's Secrets.
