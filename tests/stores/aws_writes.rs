@@ -5,8 +5,10 @@ use botsecret_testbed::{FaultKind, FaultProxy};
 use futures::future::try_join_all;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::aws_world::{Desk, may_read};
+use crate::log::Log;
 use crate::session::{self, Opened};
 use crate::world::{OPERATOR, Outcome, key, refusal};
 
@@ -208,5 +210,36 @@ async fn p2_a_read_tells_when_the_version_was_made_in_the_same_answer() -> Outco
     }
     let counts = ["GetSecretValue", "BatchGetSecretValue", "DescribeSecret"].map(|one| desk.count(one));
     assert_eq!(counts, [2, 1, 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn p4_what_is_written_is_in_no_log_even_at_trace() -> Outcome {
+    let (desk, _) = desk("aws-write-logs").await?;
+    let mut actions = WRITES.to_vec();
+    actions.push("ssm:PutParameter");
+    desk.admin.allow(&desk.bot.namespace, &may_write(&desk.bot.namespace, &actions)).await?;
+    let (secret, parameter) = (desk.named("bot"), desk.parameter("bot"));
+    desk.admin.put_secret(&secret, r#"{"password":"canary-old"}"#).await?;
+    desk.admin.put_parameter(&parameter, "SecureString", r#"{"password":"canary-old"}"#).await?;
+    let log = Log::default();
+    let everything = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .finish();
+    // Of this thread, and the runtime of a test has no other.
+    let guard = tracing::subscriber::set_default(everything);
+    for (store, name) in [(desk.secrets_manager(), &secret), (desk.parameter_store(), &parameter)] {
+        let config = desk.bot.cluster.config(OPERATOR, &["system:masters"])?;
+        let opened = session::open(config, &store, &desk.bot.account, Credentials::default()).await?;
+        opened.write(&key(name), Some("password"), b"canary-new", None, FIRST).await?;
+        assert_eq!(opened.bytes(&key(name)).await?, br#"{"password":"canary-new"}"#);
+    }
+    drop(guard);
+    let logged = log.take();
+    assert!(logged.contains("serviceaccounts/bot/token"), "other libraries are heard:\n{logged}");
+    assert!(!logged.contains("canary"));
     Ok(())
 }
