@@ -26,6 +26,7 @@ mod gcp;
 mod gcp_clients;
 mod gcp_login;
 mod gcp_world;
+mod gcp_writes;
 mod kubernetes;
 mod log;
 mod logs;
