@@ -18,6 +18,7 @@ mod azure_clients;
 mod azure_login;
 mod azure_logs;
 mod azure_world;
+mod azure_writes;
 mod bulkheads;
 mod cloud_logins;
 mod cloud_oddities;
