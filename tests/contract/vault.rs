@@ -43,7 +43,7 @@ async fn start(world: Arc<World>, engine: u8) -> Result<Box<dyn Subject>> {
     root.enable_kv(MOUNT, engine).await?;
     let data = if engine == 1 { MOUNT.to_owned() } else { format!("{MOUNT}/data") };
     let policy = format!(
-        r#"path "{data}/*" {{ capabilities = ["read"] }} path "{data}/denied/*" {{ capabilities = ["deny"] }}"#
+        r#"path "{data}/*" {{ capabilities = ["read", "create", "update"] }} path "{data}/denied/*" {{ capabilities = ["deny"] }}"#
     );
     root.policy(ROLE, &policy).await?;
     root.kubernetes_role(&Role {
@@ -98,6 +98,8 @@ impl Subject for Vault {
             ("binary", _) => Some("Vault keeps JSON documents, which hold text and no other bytes"),
             ("alias or stage", _) => Some("Vault names versions by their number alone"),
             ("pinned version" | "disabled version", 1) => Some("version 1 of the engine keeps no versions"),
+            ("age at the source", 1) => Some("version 1 of the engine keeps no times"),
+            ("write back that was overtaken", 1) => Some("version 1 of the engine keeps no versions"),
             ("soft-deleted", 1) => Some("version 1 of the engine deletes for good"),
             _ => None,
         }
