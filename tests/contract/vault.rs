@@ -97,9 +97,10 @@ impl Subject for Vault {
         match (case, self.engine) {
             ("binary", _) => Some("Vault keeps JSON documents, which hold text and no other bytes"),
             ("alias or stage", _) => Some("Vault names versions by their number alone"),
-            ("pinned version" | "disabled version", 1) => Some("version 1 of the engine keeps no versions"),
+            ("pinned version" | "disabled version" | "write back that was overtaken", 1) => {
+                Some("version 1 of the engine keeps no versions")
+            }
             ("age at the source", 1) => Some("version 1 of the engine keeps no times"),
-            ("write back that was overtaken", 1) => Some("version 1 of the engine keeps no versions"),
             ("soft-deleted", 1) => Some("version 1 of the engine deletes for good"),
             _ => None,
         }
