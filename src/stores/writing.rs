@@ -99,7 +99,8 @@ pub(super) fn sealed(body: &impl Serialize, value: usize) -> Result<Bytes, Store
 #[derive(Debug, PartialEq, Eq)]
 enum Place<'a> {
     There(Range<usize>),
-    /// A new member of an object: after its last one, if there is any.
+    /// A new member of an object, of the rest of the property's name: after its
+    /// last one, if there is any.
     New {
         at: usize,
         first: bool,
@@ -117,7 +118,9 @@ fn replaced(content: &[u8], property: &str, value: &SecretBytes) -> Result<Secre
         invalid("a property is to be written, but the remote secret is no JSON object: make it one, or write the whole")
     })?;
     let place = place(text, root.get(), property).ok_or_else(|| {
-        invalid("the property's place is not there: correct remoteRef.property, or make the object that it lies in")
+        invalid(
+            "the property lies in something that holds no properties: correct remoteRef.property, or make it an object",
+        )
     })?;
     let value = std::str::from_utf8(value.expose())
         .map_err(|_| invalid("the new value is no text, which a property of a JSON object must be"))?;
@@ -167,12 +170,11 @@ fn place<'a>(text: &str, root: &str, property: &'a str) -> Option<Place<'a>> {
                 match (members.get(rest), members.get(first)) {
                     (Some(literal), _) => return Some(Place::There(span(text, literal.get()))),
                     (None, Some(outer)) => outer,
-                    (None, None) if after.is_none() => {
+                    (None, None) => {
                         let last = members.values().map(|member| span(text, member.get()).end).max();
                         let at = last.unwrap_or_else(|| span(text, value).start + 1);
                         return Some(Place::New { at, first: members.is_empty(), name: rest });
                     }
-                    (None, None) => return None,
                 }
             }
             b'[' if first.bytes().all(|byte| byte.is_ascii_digit()) => {
