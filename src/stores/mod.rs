@@ -34,6 +34,8 @@ mod oauth2;
 mod testing;
 #[cfg(feature = "vault")]
 mod vault;
+#[allow(dead_code, reason = "each store uses its part")]
+mod writing;
 
 use std::{
     collections::BTreeMap,

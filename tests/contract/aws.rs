@@ -50,10 +50,16 @@ async fn start(world: Arc<World>, service: Service) -> Result<Box<dyn Subject>> 
     let statements = json!([
         {
             "Effect": "Allow",
-            "Action": ["secretsmanager:GetSecretValue", "ssm:GetParameters"],
+            "Action": [
+                "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue",
+                "secretsmanager:UpdateSecretVersionStage", "ssm:GetParameters", "ssm:PutParameter",
+            ],
             "Resource": ["arn:aws:secretsmanager:*:*:secret:allowed/*", "arn:aws:ssm:*:*:parameter/allowed/*"],
         },
-        {"Effect": "Allow", "Action": "secretsmanager:BatchGetSecretValue", "Resource": "*"},
+        {
+            "Effect": "Allow", "Action": ["secretsmanager:BatchGetSecretValue", "ssm:DescribeParameters"],
+            "Resource": "*",
+        },
     ]);
     let role = peer.admin()?.bot_role("bots", &[&subject], &statements).await?;
     let aws = Aws { world, proxy, peer, account, role, service };
@@ -125,6 +131,9 @@ impl Subject for Aws {
                 Some("names lie in the role's account and region themselves, which are always there")
             }
             ("binary", Service::ParameterStore) => Some("Parameter Store keeps text and no other bytes"),
+            ("write back that was overtaken", Service::SecretsManager) => {
+                Some("Secrets Manager does not number versions: AWS itself refuses a write that was overtaken")
+            }
             ("soft-deleted", Service::ParameterStore) => Some("Parameter Store deletes for good"),
             _ => None,
         }

@@ -42,6 +42,7 @@ pub async fn subject(world: Arc<World>) -> Result<Box<dyn Subject>> {
     cloud.trust(TENANT, CLIENT, &account.namespace, &account.name);
     cloud.client(TENANT, "stranger");
     cloud.grant(VAULT, CLIENT, "secrets/get", None);
+    cloud.grant(VAULT, CLIENT, "secrets/set", None);
     // As where no such vault was ever made: nobody is there.
     proxy.route("nowhere.vault.test", SocketAddr::from(([127, 0, 0, 1], 1)));
     Ok(Box::new(Azure { world, proxy, cloud, account }))
@@ -81,6 +82,7 @@ impl Subject for Azure {
         match case {
             "binary" => Some("Key Vault keeps secrets as text"),
             "alias or stage" => Some("Key Vault names versions by their id alone"),
+            "write back that was overtaken" => Some("Key Vault does not number versions and takes no precondition"),
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use botsecret::{
     build::{self, BuildError, Inputs},
     fetch::{Fetcher, ResolvedStore, ServiceAccount},
-    stores::{ErrorClass, RemoteKey, RemoteSecret, StoreError},
+    stores::{Credentials, ErrorClass, RemoteKey, RemoteSecret, StoreError},
 };
 use botsecret_testbed::{ALWAYS, FaultKind};
 use serde_json::json;
@@ -20,7 +20,8 @@ use tokio::time::Instant;
 use crate::{
     canary::Canary,
     logs::Log,
-    subject::{Content, Subject},
+    session::{self, Opened},
+    subject::{Content, Subject, World},
 };
 
 /// Why a value cannot be had.
@@ -33,6 +34,7 @@ pub enum Failure {
 /// One case of one subject.
 pub struct Bench<'a> {
     pub subject: &'a dyn Subject,
+    world: &'a World,
     case: String,
     values: Mutex<Vec<Vec<u8>>>,
     said: Mutex<String>,
@@ -41,9 +43,9 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    pub fn new(subject: &'a dyn Subject, case: &str, log: &'a Log) -> Self {
+    pub fn new(subject: &'a dyn Subject, world: &'a World, case: &str, log: &'a Log) -> Self {
         let case = case.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-        Self { subject, case, values: Mutex::default(), said: Mutex::default(), log, began: log.length() }
+        Self { subject, world, case, values: Mutex::default(), said: Mutex::default(), log, began: log.length() }
     }
 
     /// A name of this case's own.
@@ -73,6 +75,20 @@ impl<'a> Bench<'a> {
 
     pub fn fetcher(&self) -> Result<Fetcher> {
         self.subject.fetcher()
+    }
+
+    /// A login of the subject's own, for what is asked besides reads.
+    pub async fn session(&self) -> Result<Opened> {
+        let (store, account) = (self.subject.store(), self.subject.account());
+        session::open(self.world.config()?, &store, &account, Credentials::default()).await
+    }
+
+    /// Keeps what a manager said to something that is no read.
+    pub fn heard<T>(&self, said: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &said {
+            self.note(&format!("{error:?} {error}\n"));
+        }
+        said
     }
 
     fn note(&self, text: &str) {

@@ -5,6 +5,7 @@ mod content;
 mod places;
 mod troubles;
 mod versions;
+mod writes;
 
 use anyhow::Result;
 use futures::future::BoxFuture;
@@ -61,4 +62,7 @@ cases! {
     "wrong TLS" => places::wrong_tls,
     "wrong endpoint" => places::wrong_endpoint,
     "batch of 100 with 3 missing" => content::batch,
+    "age at the source" => writes::age,
+    "write back" => writes::write_back,
+    "write back that was overtaken" => writes::overtaken,
 }

@@ -40,7 +40,9 @@ pub async fn subject(world: Arc<World>) -> Result<Box<dyn Subject>> {
         "principal://iam.googleapis.com/{POOL}/subject/system:serviceaccount:{}:{}",
         account.namespace, account.name
     );
-    gcp.grant(&bot, Role::Accessor, &format!("projects/{PROJECT}"));
+    for role in [Role::Accessor, Role::Adder] {
+        gcp.grant(&bot, role, &format!("projects/{PROJECT}"));
+    }
     Ok(Box::new(SecretManager { world, proxy, gcp, account }))
 }
 
@@ -89,6 +91,7 @@ impl Subject for SecretManager {
         match case {
             "empty value" => Some("Secret Manager refuses a version without data"),
             "soft-deleted" => Some("Secret Manager deletes a secret for good"),
+            "age at the source" => Some("an access tells the value and its version, and no time"),
             _ => None,
         }
     }

@@ -114,8 +114,13 @@ impl Subject for Kubernetes {
 
     fn why_not(&self, case: &str) -> Option<&'static str> {
         match case {
-            "pinned version" | "alias or stage" | "disabled version" => Some(NO_VERSIONS),
+            "pinned version" | "alias or stage" | "disabled version" | "write back that was overtaken" => {
+                Some(NO_VERSIONS)
+            }
             "soft-deleted" => Some("a Secret that is deleted cannot be had back"),
+            "age at the source" => {
+                Some("a Secret tells who wrote to it last, labels included, and of no value how old it is")
+            }
             _ => None,
         }
     }

@@ -31,6 +31,9 @@ mod kubernetes;
 mod log;
 mod logs;
 mod oauth2;
+#[path = "../stores/session.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod session;
 mod subject;
 mod table;
 mod vault;
@@ -76,7 +79,7 @@ fn main() -> std::process::ExitCode {
         let rows = join_all(subjects.iter().map(|(name, make)| {
             let (world, log, cases) = (Arc::clone(&world), log.clone(), cases.clone());
             // A task of its own, so that they use both cores.
-            let task = tokio::spawn(async move { run(name, make(world), &cases, &log).await });
+            let task = tokio::spawn(async move { run(name, make(Arc::clone(&world)), &world, &cases, &log).await });
             async move { (*name, task.await.expect("a subject's task")) }
         }))
         .await;
@@ -102,6 +105,7 @@ fn chosen(words: &[&str], name: &str) -> bool {
 async fn run(
     name: &'static str,
     make: impl Future<Output = Result<Box<dyn Subject>>>,
+    world: &World,
     cases: &[&cases::Case],
     log: &logs::Log,
 ) -> Vec<(&'static str, Verdict)> {
@@ -117,7 +121,7 @@ async fn run(
     for case in cases {
         let verdict = match subject.why_not(case.name) {
             Some(why) => Verdict::NotApplicable(why),
-            None => try_out(subject.as_ref(), case, log).await,
+            None => try_out(subject.as_ref(), world, case, log).await,
         };
         eprintln!("{name}: {}: {verdict}", case.name);
         verdicts.push((case.name, verdict));
@@ -125,8 +129,8 @@ async fn run(
     verdicts
 }
 
-async fn try_out(subject: &dyn Subject, case: &cases::Case, log: &logs::Log) -> Verdict {
-    let bench = Bench::new(subject, case.name, log);
+async fn try_out(subject: &dyn Subject, world: &World, case: &cases::Case, log: &logs::Log) -> Verdict {
+    let bench = Bench::new(subject, world, case.name, log);
     let ended = tokio::time::timeout(PATIENCE, std::panic::AssertUnwindSafe((case.run)(&bench)).catch_unwind()).await;
     subject.proxy().clear("*");
     let result = match ended {

@@ -58,7 +58,12 @@ impl Subject for Issuer {
         match case {
             "property" | "nested" | "literal dotted key" | "number" | "binary" | "empty value" | "largest value"
             | "unicode" => Some(OWN_VALUES),
-            "pinned version" | "alias or stage" | "disabled version" | "stale read after rotation" => Some(NO_VERSIONS),
+            "pinned version"
+            | "alias or stage"
+            | "disabled version"
+            | "stale read after rotation"
+            | "write back that was overtaken" => Some(NO_VERSIONS),
+            "age at the source" => Some("an access token is made by the read"),
             "rotation" => Some("an access token does not change: another one is had before it ends"),
             "missing" | "vanished" | "soft-deleted" | "batch of 100 with 3 missing" => Some(NOTHING_MISSING),
             "token expired in mid-flight" => Some("each request shows its proof: there is no login that could end"),

@@ -202,7 +202,8 @@ impl World {
         Ok(Fetcher::new(Arc::new(tokens), Arc::new(credentials), HttpClients::new(endpoint)))
     }
 
-    fn config(&self) -> Result<kube::Config> {
+    /// As the operator asks the API server.
+    pub fn config(&self) -> Result<kube::Config> {
         self.cluster.config("contract-operator", &["system:masters"])
     }
 }

@@ -43,7 +43,7 @@ async fn start(world: Arc<World>, engine: u8) -> Result<Box<dyn Subject>> {
     root.enable_kv(MOUNT, engine).await?;
     let data = if engine == 1 { MOUNT.to_owned() } else { format!("{MOUNT}/data") };
     let policy = format!(
-        r#"path "{data}/*" {{ capabilities = ["read"] }} path "{data}/denied/*" {{ capabilities = ["deny"] }}"#
+        r#"path "{data}/*" {{ capabilities = ["read", "create", "update"] }} path "{data}/denied/*" {{ capabilities = ["deny"] }}"#
     );
     root.policy(ROLE, &policy).await?;
     root.kubernetes_role(&Role {
@@ -97,7 +97,10 @@ impl Subject for Vault {
         match (case, self.engine) {
             ("binary", _) => Some("Vault keeps JSON documents, which hold text and no other bytes"),
             ("alias or stage", _) => Some("Vault names versions by their number alone"),
-            ("pinned version" | "disabled version", 1) => Some("version 1 of the engine keeps no versions"),
+            ("pinned version" | "disabled version" | "write back that was overtaken", 1) => {
+                Some("version 1 of the engine keeps no versions")
+            }
+            ("age at the source", 1) => Some("version 1 of the engine keeps no times"),
             ("soft-deleted", 1) => Some("version 1 of the engine deletes for good"),
             _ => None,
         }

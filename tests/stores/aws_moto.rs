@@ -7,9 +7,10 @@ use std::{
 };
 
 use botsecret::{
-    api::Provider,
+    api::{Provider, SecretKeyRef},
     fetch::ResolvedStore,
-    stores::{FindQuery, RemoteKey, Scope},
+    secret::SecretBytes,
+    stores::{Credentials, ErrorClass, FindQuery, RemoteKey, Scope},
 };
 use botsecret_testbed::{Process, peers, wait_for};
 use k8s_openapi::api::core::v1::Secret;
@@ -18,7 +19,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::aws_world::bytes;
-use crate::world::{Bot, Outcome, from, key};
+use crate::session;
+use crate::world::{Bot, OPERATOR, Outcome, from, key, refusal};
 
 struct Moto {
     url: String,
@@ -102,5 +104,47 @@ async fn moto_agrees_about_both_services_their_batches_versions_and_searches() -
     assert_eq!(bot.fetcher.find(&parameters, &bot.account, &tagged("b"), Instant::now()).await?, ["/desk/b"]);
     let below = FindQuery { path: Some("/desk".into()), ..FindQuery::default() };
     assert_eq!(bot.fetcher.find(&parameters, &bot.account, &below, Instant::now()).await?, ["/desk/a", "/desk/b"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn moto_agrees_that_an_attempt_makes_one_version_and_overwrites_nobodys() -> Outcome {
+    const ATTEMPT: &str = "8c5f2c0e-6f3d-4f7a-9f55-0d6f5b1c0001";
+    let (bot, moto) = (Bot::new("moto-writes").await?, Moto::start().await?);
+    let reference = |key: &str| json!({"name": "aws", "key": key});
+    let spec = json!({
+        "service": "SecretsManager", "region": "eu-west-1", "endpoint": moto.url,
+        "auth": {"secretRef": {"accessKeyIDSecretRef": reference("id"), "secretAccessKeySecretRef": reference("secret")}},
+    });
+    let store = ResolvedStore {
+        provider: Provider::Aws(from(spec)),
+        scope: Scope::Namespace,
+        ..bot.kubernetes(&json!({"remoteNamespace": "none"}))
+    };
+    let held = |key: &str, value: &str| {
+        (SecretKeyRef { name: "aws".into(), key: key.into() }, SecretBytes::new(value.as_bytes().to_vec()))
+    };
+    let credentials = Credentials::new([held("id", "AKIDEXAMPLE"), held("secret", "none")].into());
+    let config = bot.cluster.config(OPERATOR, &["system:masters"])?;
+    let opened = session::open(config, &store, &bot.account, credentials).await?;
+    let input = json!({"Name": "desk/a", "SecretString": r#"{"user": "bot", "password": "old"}"#});
+    let first = moto.ask("secretsmanager", "secretsmanager.CreateSecret", input).await?["VersionId"].clone();
+    let current = RemoteKey { version: Some("AWSCURRENT".into()), ..key("desk/a") };
+    for _ in 0..2 {
+        opened.write(&key("desk/a"), Some("password"), b"new", None, ATTEMPT).await?;
+        assert_eq!(opened.bytes(&current).await?, br#"{"user": "bot", "password": "new"}"#);
+    }
+    let describe = json!({"SecretId": "desk/a"});
+    let all = moto.ask("secretsmanager", "secretsmanager.DescribeSecret", describe).await?;
+    let stages = all["VersionIdsToStages"].as_object().expect("versions").clone();
+    assert_eq!(stages.len(), 2, "{stages:?}");
+    assert_eq!(stages[first.as_str().expect("an id")], json!(["AWSPREVIOUS"]));
+    // An attempt that made its version, and was overtaken before it came to be
+    // the current one.
+    let theirs = json!({"SecretId": "desk/a", "SecretString": r#"{"user": "else", "password": "old"}"#});
+    moto.ask("secretsmanager", "secretsmanager.PutSecretValue", theirs).await?;
+    let again = opened.write(&key("desk/a"), Some("password"), b"new", None, ATTEMPT).await;
+    refusal(again, ErrorClass::Conflict);
+    assert_eq!(opened.bytes(&current).await?, br#"{"user": "else", "password": "old"}"#);
     Ok(())
 }

@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkErro
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::{invalid, unavailable};
-use crate::stores::{ErrorClass, StoreError, http};
+use crate::stores::{ErrorClass, StoreError, http, writing::conflict};
 
 /// What was asked of AWS.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,10 @@ pub(super) enum Doing<'a> {
     Read { action: &'a str },
     /// A search.
     Find { action: &'a str },
+    /// A new value; the action that a policy must allow.
+    Write { action: &'a str },
+    /// AWS is asked for a new value of its own.
+    Rotate,
 }
 
 /// What a service said: its code, and the text that is only searched.
@@ -87,15 +91,14 @@ fn retry_after(raw: &HttpResponse) -> Option<Duration> {
 /// that is down.
 fn server_error(status: u16, doing: Doing<'_>) -> StoreError {
     let error = unavailable(format!("AWS answered {status}"));
-    if matches!(doing, Doing::Read { .. }) && matches!(status, 400..=500) { error.about_one() } else { error }
+    let of_one = matches!(doing, Doing::Read { .. } | Doing::Write { .. } | Doing::Rotate);
+    if of_one && matches!(status, 400..=500) { error.about_one() } else { error }
 }
 
 /// The error for a code; also for those of single secrets in a batch's answer,
 /// which have no status.
 pub(super) fn by_code(said: Said<'_>, status: u16, doing: Doing<'_>) -> StoreError {
-    // Some services write `com.amazonaws.x#Code` or `Code:http://…`.
-    let code = said.code.rsplit('#').next().unwrap_or_default();
-    let code = code.split(':').next().unwrap_or_default();
+    let code = bare(said.code);
     if is_throttling(code) {
         return StoreError::new(ErrorClass::Throttled, "AWS asks for patience: the account's rate is used up");
     }
@@ -111,6 +114,8 @@ pub(super) fn by_code(said: Said<'_>, status: u16, doing: Doing<'_>) -> StoreErr
             Doing::WebIdentity { .. } | Doing::Hop { .. } => login_refused(code, status, doing),
             Doing::Read { action } => read_refused(code, said.text, status, action),
             Doing::Find { action } => find_refused(code, said.text, status, action),
+            Doing::Write { action } => write_refused(code, &said.text.to_lowercase(), status, action),
+            Doing::Rotate => rotation_refused(code, &said.text.to_lowercase(), status),
         },
     }
 }
@@ -231,6 +236,88 @@ fn find_refused(code: &str, text: &str, status: u16, action: &str) -> StoreError
         _ if status < 500 => invalid("AWS refuses the search as it is: check find.path and find.tags"),
         _ => server_error(status, Doing::Find { action }),
     }
+}
+
+fn write_refused(code: &str, text: &str, status: u16, action: &str) -> StoreError {
+    match code {
+        "AccessDeniedException" | "AccessDenied" if !is_of_kms(text) => denied(text, action),
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "EncryptionFailure"
+        | "InvalidKeyId"
+        | "KMSAccessDeniedException" => StoreError::new(
+            ErrorClass::Denied,
+            "its KMS key refuses to encrypt the new value: allow kms:GenerateDataKey (for a parameter kms:Encrypt \
+                 as well) and kms:Decrypt on the key, which must be enabled",
+        ),
+        "ResourceExistsException" => conflict(
+            "this attempt has made a version already, and the secret was changed since: it is begun anew with what is \
+             there now",
+        ),
+        "LimitExceededException" => StoreError::new(
+            ErrorClass::Throttled,
+            "the secret has as many versions as AWS keeps: those that nothing points to are dropped after a day",
+        ),
+        "ParameterMaxVersionLimitExceeded" => {
+            invalid("the parameter's oldest version has a label and cannot be dropped: move the label")
+        }
+        "ParameterPatternMismatchException" => {
+            invalid("the new value does not match the parameter's allowed pattern: change one of them")
+        }
+        "InvalidRequestException" if text.contains("managed by") => {
+            invalid("the secret is managed by an AWS service, which alone writes it: let AWS rotate it")
+        }
+        "InvalidRequestException" if text.contains("replica") => {
+            invalid("the secret is a replica: write it in its primary region")
+        }
+        "ResourceNotFoundException" | "ParameterNotFound" | "InvalidRequestException" => {
+            read_refused(code, text, status, action)
+        }
+        _ if status < 500 => invalid("AWS refuses to write it as it is: check the key, and what its policies allow"),
+        _ => server_error(status, Doing::Write { action }),
+    }
+}
+
+fn rotation_refused(code: &str, text: &str, status: u16) -> StoreError {
+    match code {
+        "AccessDeniedException" | "AccessDenied" if text.contains("lambda") => StoreError::new(
+            ErrorClass::Denied,
+            "the rotation function cannot be invoked: allow lambda:InvokeFunction on it to the role, and in its own \
+             policy to secretsmanager.amazonaws.com",
+        ),
+        "AccessDeniedException" | "AccessDenied" => denied(text, "secretsmanager:RotateSecret"),
+        "InvalidRequestException" if text.contains("replica") => {
+            invalid("the secret is a replica: rotate it in its primary region")
+        }
+        "InvalidRequestException" if !text.contains("delet") => invalid(
+            "AWS cannot rotate the secret: give it a rotation function or managed rotation there, or let the operator \
+             make the value (rotation.generate)",
+        ),
+        "ResourceNotFoundException" | "InvalidRequestException" => {
+            read_refused(code, text, status, "secretsmanager:RotateSecret")
+        }
+        _ if status < 500 => invalid("AWS refuses to rotate the secret as it is: check the key and its rotation there"),
+        _ => server_error(status, Doing::Rotate),
+    }
+}
+
+/// Whether AWS has begun a rotation that it has not ended.
+pub(super) fn is_under_way<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let text = |error: &E| error.message().unwrap_or_default().to_lowercase();
+    code_of(error) == "InvalidRequestException"
+        && error.as_service_error().is_some_and(|error| text(error).contains("previous rotation"))
+}
+
+/// The service's own code.
+pub(super) fn code_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &str {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+    bare(code)
+}
+
+/// Some services write `com.amazonaws.x#Code` or `Code:http://…`.
+fn bare(code: &str) -> &str {
+    let code = code.rsplit('#').next().unwrap_or_default();
+    code.split(':').next().unwrap_or_default()
 }
 
 fn denied(text: &str, action: &str) -> StoreError {

@@ -12,6 +12,8 @@ mod http;
 mod identity;
 mod login;
 mod parameter_store;
+mod parameter_writes;
+mod secret_writes;
 mod secrets_manager;
 
 use std::{
@@ -26,7 +28,9 @@ use aws_sdk_sts::config::{
     BehaviorVersion, IdentityCache, Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_types::DateTime;
 use aws_types::{SdkConfig, sdk_config::SharedHttpClient};
+use k8s_openapi::jiff::Timestamp;
 use reqwest::Url;
 
 use self::{
@@ -116,7 +120,7 @@ impl Backend for Aws {
             AwsService::SecretsManager => secrets_manager::BATCH,
             AwsService::ParameterStore => parameter_store::BATCH,
         };
-        Capabilities { batch, leases: false, write_back: false, change_events: false }
+        Capabilities { batch, leases: false, write_back: true, change_events: false }
     }
 
     fn identity(&self, account: &ServiceAccount) -> Result<Identity, StoreError> {
@@ -244,5 +248,12 @@ fn checked_key(key: &str) -> Result<&str, StoreError> {
     }
 }
 
+/// When a version was made, as AWS tells it.
+fn told(date: &DateTime) -> Option<Timestamp> {
+    Timestamp::new(date.secs(), i32::try_from(date.subsec_nanos()).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod write_tests;

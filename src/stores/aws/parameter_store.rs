@@ -11,6 +11,7 @@ use aws_sdk_ssm::{
     types::{Parameter, ResourceTypeForTagging},
 };
 use futures::future::join_all;
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
@@ -20,11 +21,11 @@ use super::{
     errors::{Doing, missing, refusal},
     find::{self, tags_as_json},
     http::unheard,
-    invalid, unavailable,
+    invalid, told, unavailable,
 };
 use crate::{
     secret::SecretBytes,
-    stores::{ErrorClass, FindQuery, Payload, RemoteKey, RemoteSecret, Session, StoreError, locked},
+    stores::{ErrorClass, FindQuery, Payload, RemoteKey, RemoteSecret, Session, StoreError, WriteBack, locked},
 };
 
 /// What one GetParameters may name.
@@ -33,13 +34,19 @@ const READ: Doing<'_> = Doing::Read { action: "ssm:GetParameters" };
 const TAGS: Doing<'_> = Doing::Read { action: "ssm:ListTagsForResource" };
 
 type Answer = Result<RemoteSecret, StoreError>;
-/// A parameter's value and version.
-type Value = Result<(SecretBytes, i64), StoreError>;
-type Found = BTreeMap<String, Value>;
+type Value = Result<Held, StoreError>;
+pub(super) type Found = BTreeMap<String, Value>;
+
+/// A parameter as it was read.
+pub(super) struct Held {
+    pub(super) bytes: SecretBytes,
+    pub(super) version: i64,
+    changed: Option<Timestamp>,
+}
 
 /// A login.
 pub(super) struct ParameterStore {
-    regions: Regions<Client>,
+    pub(super) regions: Regions<Client>,
     expires: Option<Instant>,
     /// One name that is denied spoils a whole GetParameters, so it is asked for
     /// alone from then on.
@@ -47,12 +54,12 @@ pub(super) struct ParameterStore {
 }
 
 /// Where a remote key leads.
-struct Place<'a> {
-    region: &'a str,
+pub(super) struct Place<'a> {
+    pub(super) region: &'a str,
     /// The name or ARN, without a version.
-    name: &'a str,
+    pub(super) name: &'a str,
     /// A version's number or a label.
-    selector: Option<&'a str>,
+    pub(super) selector: Option<&'a str>,
 }
 
 impl Place<'_> {
@@ -82,7 +89,7 @@ impl ParameterStore {
         Self { regions: Regions::new(settings, Client::new), expires, spoilers: Mutex::default() }
     }
 
-    fn place<'a>(&'a self, key: &'a RemoteKey) -> Result<Place<'a>, StoreError> {
+    pub(super) fn place<'a>(&'a self, key: &'a RemoteKey) -> Result<Place<'a>, StoreError> {
         let text = checked_key(&key.key)?;
         let (name, inline) = split(text);
         let selector = match (inline, key.version.as_deref()) {
@@ -135,7 +142,7 @@ impl ParameterStore {
         }
     }
 
-    async fn call(&self, region: &str, places: &[&Place<'_>]) -> Result<Found, StoreError> {
+    pub(super) async fn call(&self, region: &str, places: &[&Place<'_>]) -> Result<Found, StoreError> {
         let names = places.iter().map(|place| place.asked()).collect();
         let call = self.regions.of(region).get_parameters().set_names(Some(names)).with_decryption(true);
         let failed = |error| self.regions.failed(region, refusal(&error, READ));
@@ -213,9 +220,9 @@ impl ParameterStore {
             .map(|asked| {
                 let (region, asked) = asked?;
                 match found.get(region.as_str()).and_then(|found| found.get(&asked)) {
-                    Some(Ok((bytes, version))) => Ok(remote(bytes.duplicate(), *version)),
+                    Some(Ok(held)) => Ok(remote(held)),
                     Some(Err(error)) => Err(error.clone()),
-                    None => Err(unavailable("Parameter Store's answer left the parameter out").about_one()),
+                    None => Err(left_out()),
                 }
             })
             .collect()
@@ -242,6 +249,10 @@ impl Session for ParameterStore {
     async fn find(&self, query: &FindQuery) -> Result<Vec<String>, StoreError> {
         find::parameters(&self.regions.of(self.regions.own()), query).await
     }
+
+    async fn write(&self, write: &WriteBack<'_>) -> Result<(), StoreError> {
+        self.write_back(write).await
+    }
 }
 
 /// Name and version of `name:version`. In an ARN the sixth colon is the one.
@@ -261,7 +272,7 @@ fn may_be_ones_alone(error: &StoreError) -> bool {
 
 /// The value, under the name that it was asked for by.
 fn value_of(parameter: Parameter, places: &[&Place<'_>]) -> Option<(String, Value)> {
-    let Parameter { name, value, version, selector, arn, .. } = parameter;
+    let Parameter { name, value, version, selector, arn, last_modified_date, .. } = parameter;
     let (name, arn) = (name.unwrap_or_default(), arn.unwrap_or_default());
     let value = value.map(|value| SecretBytes::new(value.into_bytes()));
     let selector = selector.as_deref().map(|text| text.trim_start_matches(':')).filter(|text| !text.is_empty());
@@ -273,11 +284,21 @@ fn value_of(parameter: Parameter, places: &[&Place<'_>]) -> Option<(String, Valu
     };
     let place = places.iter().find(is_it)?;
     let value = value.ok_or_else(|| missing("the parameter has no value: write one"));
-    Some((place.asked(), value.map(|value| (value, version))))
+    let changed = last_modified_date.as_ref().and_then(told);
+    Some((place.asked(), value.map(|bytes| Held { bytes, version, changed })))
 }
 
-fn remote(bytes: SecretBytes, version: i64) -> RemoteSecret {
-    RemoteSecret { payload: Payload::Bytes(bytes), version: u64::try_from(version).ok(), renew: None, changed: None }
+pub(super) fn left_out() -> StoreError {
+    unavailable("Parameter Store's answer left the parameter out").about_one()
+}
+
+fn remote(held: &Held) -> RemoteSecret {
+    RemoteSecret {
+        payload: Payload::Bytes(held.bytes.duplicate()),
+        version: u64::try_from(held.version).ok(),
+        renew: None,
+        changed: held.changed,
+    }
 }
 
 #[cfg(test)]

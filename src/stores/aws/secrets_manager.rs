@@ -13,6 +13,7 @@ use aws_sdk_secretsmanager::{
 };
 use aws_smithy_types::Blob;
 use futures::future::join_all;
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
@@ -20,11 +21,11 @@ use super::{
     errors::{Doing, Said, by_code, missing, refusal},
     find::{self, tags_as_json},
     http::unheard,
-    invalid,
+    invalid, told,
 };
 use crate::{
     secret::SecretBytes,
-    stores::{ErrorClass, FindQuery, Payload, RemoteKey, RemoteSecret, Session, StoreError},
+    stores::{ErrorClass, FindQuery, Payload, RemoteKey, RemoteSecret, Session, StoreError, WriteBack},
 };
 
 /// What one BatchGetSecretValue may name.
@@ -36,6 +37,8 @@ const READ_BATCH: Doing<'_> = Doing::Read { action: "secretsmanager:BatchGetSecr
 const DESCRIBE: Doing<'_> = Doing::Read { action: "secretsmanager:DescribeSecret" };
 
 type Answer = Result<RemoteSecret, StoreError>;
+/// A value, and when this version of it was made.
+type Value = Result<(SecretBytes, Option<Timestamp>), StoreError>;
 
 /// A login.
 pub(super) struct SecretsManager {
@@ -69,10 +72,11 @@ impl SecretsManager {
         }
         let failed = |error| self.regions.failed(region, refusal(&error, READ));
         let answer = unheard(call.send()).await.map_err(failed)?;
-        content(answer.secret_string, answer.secret_binary).map(remote)
+        let made = answer.created_date.as_ref().and_then(told);
+        content(answer.secret_string, answer.secret_binary).map(|bytes| remote(bytes, made))
     }
 
-    fn region_of<'a>(&'a self, key: &'a str) -> Result<&'a str, StoreError> {
+    pub(super) fn region_of<'a>(&'a self, key: &'a str) -> Result<&'a str, StoreError> {
         self.regions.region_of(checked_key(key)?, "secretsmanager")
     }
 
@@ -99,7 +103,7 @@ impl SecretsManager {
         let each = places.iter().map(|place| async {
             let key = &keys[*place];
             let answer = match found.get(key.key.as_str()) {
-                Some(Ok(bytes)) => Ok(remote(bytes.duplicate())),
+                Some(Ok((bytes, made))) => Ok(remote(bytes.duplicate(), *made)),
                 // An ARN may lead to another account, of which AWS promises
                 // nothing where several are read at once.
                 Some(Err(error)) if !is_arn(&key.key) || !may_work_singly(error) => Err(error.clone()),
@@ -111,11 +115,7 @@ impl SecretsManager {
     }
 
     /// What one call says of each id; it may leave some out.
-    async fn batch<'a>(
-        &self,
-        region: &str,
-        ids: &[&'a str],
-    ) -> Result<BTreeMap<&'a str, Result<SecretBytes, StoreError>>, StoreError> {
+    async fn batch<'a>(&self, region: &str, ids: &[&'a str]) -> Result<BTreeMap<&'a str, Value>, StoreError> {
         let client = self.regions.of(region);
         let (mut found, mut next) = (BTreeMap::new(), None);
         for _ in 0..PAGES {
@@ -173,6 +173,14 @@ impl Session for SecretsManager {
     async fn find(&self, query: &FindQuery) -> Result<Vec<String>, StoreError> {
         find::secrets(&self.regions.of(self.regions.own()), query).await
     }
+
+    async fn write(&self, write: &WriteBack<'_>) -> Result<(), StoreError> {
+        self.write_back(write).await
+    }
+
+    async fn rotate(&self, key: &RemoteKey, attempt: &str) -> Result<(), StoreError> {
+        self.rotate_now(key, attempt).await
+    }
 }
 
 /// Whether the secrets may be had although the batch was not: it needs a
@@ -182,29 +190,21 @@ fn may_work_singly(error: &StoreError) -> bool {
         && !error.session_dead
 }
 
-fn take_value<'a>(
-    entry: SecretValueEntry,
-    ids: &[&'a str],
-    found: &mut BTreeMap<&'a str, Result<SecretBytes, StoreError>>,
-) {
-    let SecretValueEntry { arn, name, secret_string, secret_binary, .. } = entry;
+fn take_value<'a>(entry: SecretValueEntry, ids: &[&'a str], found: &mut BTreeMap<&'a str, Value>) {
+    let SecretValueEntry { arn, name, secret_string, secret_binary, created_date, .. } = entry;
     let (arn, name) = (arn.unwrap_or_default(), name.unwrap_or_default());
     let value = content(secret_string, secret_binary);
     // One secret may have been asked for by its whole ARN and by a shorter one.
     for id in ids.iter().filter(|id| is_of(id, &arn, &name)) {
         let copy = match &value {
-            Ok(bytes) => Ok(bytes.duplicate()),
+            Ok(bytes) => Ok((bytes.duplicate(), created_date.as_ref().and_then(told))),
             Err(error) => Err(error.clone()),
         };
         found.insert(id, copy);
     }
 }
 
-fn take_error<'a>(
-    error: &ApiErrorType,
-    ids: &[&'a str],
-    found: &mut BTreeMap<&'a str, Result<SecretBytes, StoreError>>,
-) {
+fn take_error<'a>(error: &ApiErrorType, ids: &[&'a str], found: &mut BTreeMap<&'a str, Value>) {
     let named = error.secret_id.as_deref().unwrap_or_default();
     let (code, text) = (error.error_code.as_deref().unwrap_or_default(), error.message.as_deref().unwrap_or_default());
     // An error may name by its whole ARN what was asked for by a shorter one.
@@ -228,7 +228,7 @@ fn is_arn(id: &str) -> bool {
     id.starts_with("arn:")
 }
 
-fn content(text: Option<String>, binary: Option<Blob>) -> Result<SecretBytes, StoreError> {
+pub(super) fn content(text: Option<String>, binary: Option<Blob>) -> Result<SecretBytes, StoreError> {
     match (text, binary) {
         (Some(text), _) => Ok(SecretBytes::new(text.into_bytes())),
         (None, Some(binary)) => Ok(SecretBytes::new(binary.into_inner())),
@@ -237,8 +237,8 @@ fn content(text: Option<String>, binary: Option<Blob>) -> Result<SecretBytes, St
 }
 
 /// Versions have no order: only stages say which one is newer.
-fn remote(bytes: SecretBytes) -> RemoteSecret {
-    RemoteSecret { payload: Payload::Bytes(bytes), version: None, renew: None, changed: None }
+fn remote(bytes: SecretBytes, changed: Option<Timestamp>) -> RemoteSecret {
+    RemoteSecret { payload: Payload::Bytes(bytes), version: None, renew: None, changed }
 }
 
 #[derive(Debug, PartialEq, Eq)]

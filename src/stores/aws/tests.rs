@@ -35,7 +35,7 @@ fn open(spec: &AwsStore, scope: Scope) -> Result<Aws, StoreError> {
     Aws::new(spec, &Opening { scope, credentials: credentials(), ..opening(&clients) })
 }
 
-async fn session(canned: &Canned, service: &str) -> Arc<dyn Session> {
+pub(super) async fn session(canned: &Canned, service: &str) -> Arc<dyn Session> {
     let endpoint = format!(r#","endpoint":"http://{}""#, canned.address);
     let aws = open(&spec(service, KEYS, &endpoint), Scope::Namespace).expect("valid");
     aws.login(login(&SecretText::new("unused".into()))).await.expect("static keys need no request")
@@ -45,7 +45,7 @@ async fn read(canned: &Canned, service: &str, keys: &[RemoteKey]) -> Vec<Result<
     session(canned, service).await.read(keys).await
 }
 
-fn refused(code: &str, message: &str) -> Vec<u8> {
+pub(super) fn refused(code: &str, message: &str) -> Vec<u8> {
     let body = format!(r#"{{"__type":"{code}","message":"{message}"}}"#);
     answer("400 Bad Request", "content-type: application/x-amz-json-1.1\r\n", &body)
 }

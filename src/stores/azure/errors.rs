@@ -25,15 +25,15 @@ pub(super) enum Party {
     Vault { client: String, resource: String },
 }
 
-/// The error for an answer that is no success.
-pub(super) fn refusal(answer: &Answer, party: &Party, url: &Url) -> StoreError {
+/// The error for an answer that is no success, to a read or a write.
+pub(super) fn refusal(answer: &Answer, party: &Party, url: &Url, writes: bool) -> StoreError {
     match party {
         Party::Entra { named, subject, audience, resource } => {
             let subject = subject.as_deref().unwrap_or("the bot");
             entra(answer, &Asked { named, subject, audience: audience.as_deref().unwrap_or_default(), resource })
         }
         Party::Machine => machine(answer),
-        Party::Vault { client, .. } => vault(answer, client, url),
+        Party::Vault { client, .. } => vault(answer, client, url, writes),
     }
 }
 
@@ -178,13 +178,14 @@ struct Inner {
     code: String,
 }
 
-fn vault(answer: &Answer, client: &str, url: &Url) -> StoreError {
+fn vault(answer: &Answer, client: &str, url: &Url, writes: bool) -> StoreError {
     let said: Option<VaultRefusal> = serde_json::from_slice(&answer.body).ok();
     let VaultError { code, message, innererror } = said.unwrap_or_default().error;
     let inner = innererror.unwrap_or_default().code;
     let (kind, permission) = match url.path() {
         "/secrets" => ("secrets", "list"),
         path if path.starts_with("/keys/") => ("keys", "get"),
+        _ if writes => ("secrets", "set"),
         _ => ("secrets", "get"),
     };
     match (answer.status.as_u16(), code.as_str()) {
@@ -208,6 +209,9 @@ fn vault(answer: &Answer, client: &str, url: &Url) -> StoreError {
         // One object's alone, maybe; a dead vault says 502 to 504.
         (500, _) => unavailable("Key Vault answered 500").after(answer.retry_after).about_one(),
         (status @ (408 | 501..), _) => unavailable(format!("Key Vault answered {status}")).after(answer.retry_after),
+        (status, _) if writes => invalid(format!(
+            "Key Vault refuses the new value as it is ({status}): check its length and the vault's policies"
+        )),
         (status, _) => {
             invalid(format!("Key Vault refuses the request as it is ({status}): check remoteRef and vaultUrl"))
         }
@@ -231,7 +235,11 @@ fn disabled(kind: &str) -> StoreError {
 }
 
 fn forbidden(inner: &str, client: &str, kind: &str, permission: &str) -> StoreError {
-    let role = if kind == "keys" { "Key Vault Crypto User" } else { "Key Vault Secrets User" };
+    let role = match (kind, permission) {
+        ("keys", _) => "Key Vault Crypto User",
+        (_, "set") => "Key Vault Secrets Officer",
+        _ => "Key Vault Secrets User",
+    };
     let message = match inner {
         "SecretDisabled" | "KeyDisabled" => return disabled(kind),
         "ForbiddenByFirewall" | "ForbiddenByConnection" => {

@@ -59,7 +59,7 @@ impl Wire {
     async fn exchange(&self, request: &SdkRequest) -> Result<AsyncRawResponse, StoreError> {
         let request = self.converted(request)?;
         let authorized = request.headers().contains_key(AUTHORIZATION);
-        let url = request.url().clone();
+        let (url, writes) = (request.url().clone(), request.method() == Method::PUT);
         let answer = self.pool.send(request, &self.pace).await?;
         let status = answer.status.as_u16().into();
         if answer.status.is_success() {
@@ -80,7 +80,7 @@ impl Wire {
                 headers.insert("www-authenticate", challenge.to_owned());
                 Ok(AsyncRawResponse::from_bytes(status, headers, Bytes::new()))
             }
-            _ => Err(errors::refusal(&answer, &self.party, &url)),
+            _ => Err(errors::refusal(&answer, &self.party, &url, writes)),
         }
     }
 
@@ -92,7 +92,8 @@ impl Wire {
         let method = match request.method() {
             SdkMethod::Get => Method::GET,
             SdkMethod::Post => Method::POST,
-            _ => return Err(invalid("only reads and logins are sent")),
+            SdkMethod::Put => Method::PUT,
+            _ => return Err(invalid("only reads, logins and new values are sent")),
         };
         let mut built = Request::new(method, url);
         for (name, value) in request.headers().iter() {

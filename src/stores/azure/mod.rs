@@ -13,6 +13,7 @@ mod identity;
 mod login;
 mod names;
 mod read;
+mod write;
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 use self::{cloud::Places, errors::Party, http::Wire, identity::Method, login::Entra};
 use super::{
     Audience, Backend, Capabilities, FindQuery, Identity, Login, Opening, QuotaDomain, RemoteKey, RemoteSecret,
-    ServiceAccount, Session, StoreError,
+    ServiceAccount, Session, StoreError, WriteBack,
     error::{invalid, unavailable},
     http::Pool,
     read_each,
@@ -77,7 +78,7 @@ impl KeyVault {
 #[async_trait]
 impl Backend for KeyVault {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: false, write_back: false, change_events: false }
+        Capabilities { batch: 1, leases: false, write_back: true, change_events: false }
     }
 
     fn identity(&self, account: &ServiceAccount) -> Result<Identity, StoreError> {
@@ -134,6 +135,10 @@ impl Session for Reader {
 
     async fn find(&self, query: &FindQuery) -> Result<Vec<String>, StoreError> {
         self.names(query).await
+    }
+
+    async fn write(&self, write: &WriteBack<'_>) -> Result<(), StoreError> {
+        self.write_back(write).await
     }
 }
 

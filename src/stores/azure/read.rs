@@ -3,6 +3,7 @@
 use azure_security_keyvault_keys::models::KeyClientGetKeyOptions;
 use azure_security_keyvault_secrets::models::SecretClientGetSecretOptions;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -27,16 +28,29 @@ impl Reader {
     pub(super) async fn read_one(&self, key: &RemoteKey) -> Result<RemoteSecret, StoreError> {
         let object = names::object(&key.key)?;
         let version = key.version.as_deref().map(names::version).transpose()?;
-        let payload = match object {
-            Object::Secret(name) => secret(self.secret(name, version).await?.as_ref(), key.metadata)?,
-            Object::Certificate(name) => certificate(self.secret(name, version).await?.as_ref(), key.metadata)?,
-            Object::Key(name) => public_key(self.key(name, version).await?.as_ref(), key.metadata)?,
+        let (payload, changed) = match object {
+            Object::Secret(name) => {
+                let body = self.secret(name, version).await?;
+                (secret(body.as_ref(), key.metadata)?, made(body.as_ref()))
+            }
+            Object::Certificate(name) => {
+                let body = self.secret(name, version).await?;
+                (certificate(body.as_ref(), key.metadata)?, made(body.as_ref()))
+            }
+            Object::Key(name) => {
+                let body = self.key(name, version).await?;
+                (public_key(body.as_ref(), key.metadata)?, made(body.as_ref()))
+            }
         };
         // Versions have no order: a stale read cannot be told from a rollback.
-        Ok(RemoteSecret { payload, version: None, renew: None, changed: None })
+        Ok(RemoteSecret { payload, version: None, renew: None, changed })
     }
 
-    async fn secret(&self, name: &str, version: Option<String>) -> Result<impl AsRef<[u8]> + use<>, StoreError> {
+    pub(super) async fn secret(
+        &self,
+        name: &str,
+        version: Option<String>,
+    ) -> Result<impl AsRef<[u8]> + use<>, StoreError> {
         let options =
             SecretClientGetSecretOptions { secret_version: version, ..SecretClientGetSecretOptions::default() };
         let answer = self.secrets.get_secret(name, Some(options)).await;
@@ -70,6 +84,24 @@ struct KeyBundle<'a> {
     key: &'a RawValue,
     #[serde(borrow, default)]
     tags: Option<&'a RawValue>,
+}
+
+/// Of a version, whatever it is one of.
+#[derive(Deserialize)]
+struct Version {
+    attributes: Attributes,
+}
+
+/// What else is there (`updated`) goes up with the tags as well.
+#[derive(Deserialize)]
+struct Attributes {
+    created: i64,
+}
+
+/// When the version was made.
+pub(super) fn made(body: &[u8]) -> Option<Timestamp> {
+    let version: Version = serde_json::from_slice(body).ok()?;
+    Timestamp::from_second(version.attributes.created).ok()
 }
 
 fn bundle(body: &[u8]) -> Result<(SecretText, Option<String>, Payload), StoreError> {
@@ -118,6 +150,6 @@ fn bytes(value: &SecretText) -> Payload {
     Payload::Bytes(SecretBytes::new(value.expose().as_bytes().to_vec()))
 }
 
-fn not_key_vaults() -> StoreError {
+pub(super) fn not_key_vaults() -> StoreError {
     unavailable(NOT_KEY_VAULTS).about_one()
 }

@@ -234,7 +234,7 @@ fn key_vaults_own_code_decides_what_a_refusal_means() {
     let case = |status: u16, path: &str, code: &str, inner: &str| {
         let body = json!({"error": {"code": code, "message": CANARY, "innererror": {"code": inner, "x": CANARY}}});
         let url = Url::parse(&format!("https://b.vault.azure.net{path}")).expect("a URL");
-        refusal(&answer(status, &body.to_string()), &party, &url)
+        refusal(&answer(status, &body.to_string()), &party, &url, false)
     };
     for (status, path, code, inner, class, part) in [
         (403, "/secrets/a/", "Forbidden", "AccessDenied", ErrorClass::Denied, "\"get\" on secrets"),
@@ -267,6 +267,25 @@ fn key_vaults_own_code_decides_what_a_refusal_means() {
 }
 
 #[test]
+fn a_value_that_is_not_taken_says_what_a_write_needs() {
+    let party = Party::Vault { client: "client-a".into(), resource: "https://vault.azure.net".into() };
+    let url = Url::parse("https://b.vault.azure.net/secrets/a").expect("a URL");
+    for (status, code, inner, class, part) in [
+        (403, "Forbidden", "ForbiddenByPolicy", ErrorClass::Denied, "\"set\" on secrets"),
+        (403, "Forbidden", "ForbiddenByRbac", ErrorClass::Denied, "Key Vault Secrets Officer"),
+        (403, "Forbidden", "", ErrorClass::Denied, "may not set secrets"),
+        (409, "Conflict", "ObjectIsDeletedButRecoverable", ErrorClass::Missing, "recover"),
+        (400, "BadParameter", "", ErrorClass::Invalid, "refuses the new value"),
+        (429, "Throttled", "", ErrorClass::Throttled, "patience"),
+    ] {
+        let body = json!({"error": {"code": code, "message": CANARY, "innererror": {"code": inner}}});
+        let error = refusal(&answer(status, &body.to_string()), &party, &url, true);
+        assert_eq!(error.class, class, "{code} {inner}: {error}");
+        assert!(error.message.contains(part) && !error.message.contains(CANARY), "{error}");
+    }
+}
+
+#[test]
 fn entra_ids_own_code_decides_what_a_refused_login_means() {
     let party = Party::Entra {
         named: Named { tenant: TENANT.into(), client: "client-a".into() },
@@ -277,7 +296,7 @@ fn entra_ids_own_code_decides_what_a_refused_login_means() {
     let url = Url::parse("https://login.microsoftonline.com/t/oauth2/v2.0/token").expect("a URL");
     let case = |status: u16, code: u32| {
         let body = json!({"error": CANARY, "error_description": CANARY, "error_codes": [code]});
-        refusal(&answer(status, &body.to_string()), &party, &url)
+        refusal(&answer(status, &body.to_string()), &party, &url, false)
     };
     for (status, code, class, part) in [
         (400, 700_016, ErrorClass::LoginDenied, "no application client-a"),
@@ -306,7 +325,7 @@ fn entra_ids_own_code_decides_what_a_refused_login_means() {
         (404, ErrorClass::Invalid),
         (400, ErrorClass::LoginDenied),
     ] {
-        let error = refusal(&answer(status, CANARY), &party, &url);
+        let error = refusal(&answer(status, CANARY), &party, &url, false);
         assert_eq!(error.class, class, "{error}");
         assert!(!error.message.contains(CANARY), "{error}");
     }
@@ -318,6 +337,18 @@ fn bytes(payload: Result<Payload, StoreError>) -> Vec<u8> {
         Ok(Payload::Json(text)) => text.expose().as_bytes().to_vec(),
         Ok(Payload::Fields(_)) => panic!("fields"),
         Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_versions_age_is_when_it_was_made_and_not_when_its_tags_were() {
+    let of = |attributes: serde_json::Value| {
+        let body = json!({"value": "a", "attributes": attributes, "tags": {}}).to_string();
+        read::made(body.as_bytes()).map(|made| made.as_second())
+    };
+    assert_eq!(of(json!({"created": 1_700_000_000, "updated": 1_800_000_000, "enabled": true})), Some(1_700_000_000));
+    for nothing in [json!({}), json!(null), json!({"created": "x"}), json!({"created": i64::MAX})] {
+        assert_eq!(of(nothing), None);
     }
 }
 

@@ -15,6 +15,9 @@ use crate::stores::{
     http::{Answer, LONGEST_RETRY_AFTER},
 };
 
+/// The right that a new version takes.
+pub(super) const ADD: &str = "secretmanager.versions.add";
+
 /// How a login is made.
 pub(super) enum Doing<'a> {
     Exchange { audience: &'a str },
@@ -153,6 +156,7 @@ pub(super) fn refused_read(answer: &Answer, asked: &Asked<'_>) -> StoreError {
         .ending_session(),
         ("PERMISSION_DENIED", _) => denied(&said, asked),
         ("NOT_FOUND", _) => StoreError::new(ErrorClass::Missing, missing(&said, asked)),
+        ("FAILED_PRECONDITION" | "INVALID_ARGUMENT" | "OUT_OF_RANGE", _) if asked.permission == ADD => not_added(&said),
         ("FAILED_PRECONDITION", _) => precondition(&said),
         ("INVALID_ARGUMENT" | "OUT_OF_RANGE", _) => invalid(
             "Google refuses the request as it is (INVALID_ARGUMENT): check the key, version, projectID and location",
@@ -199,10 +203,10 @@ const NO_KEY: &str =
     "the key in Cloud KMS that the secret is encrypted with cannot be used: enable it, and let Secret Manager use it";
 
 fn role(permission: &str) -> &'static str {
-    if permission == "secretmanager.versions.access" {
-        "roles/secretmanager.secretAccessor"
-    } else {
-        "roles/secretmanager.viewer"
+    match permission {
+        "secretmanager.versions.access" => "roles/secretmanager.secretAccessor",
+        ADD => "roles/secretmanager.secretVersionAdder",
+        _ => "roles/secretmanager.viewer",
     }
 }
 
@@ -217,6 +221,17 @@ fn missing(said: &Said, asked: &Asked<'_>) -> String {
     }
 }
 
+fn not_added(said: &Said) -> StoreError {
+    if is_of_kms(said) {
+        return StoreError::new(ErrorClass::Denied, NO_KEY);
+    }
+    invalid("Google takes no new version of the secret as it is: see whether it has expired, and correct remoteRef.key")
+}
+
+fn is_of_kms(said: &Said) -> bool {
+    said.text.contains("kms") || said.text.contains("cryptokey")
+}
+
 fn precondition(said: &Said) -> StoreError {
     let gone = |how: &str| {
         StoreError::new(
@@ -228,7 +243,7 @@ fn precondition(said: &Said) -> StoreError {
         gone("disabled; enable it, or add a new version")
     } else if said.text.contains("destroyed state") {
         gone("destroyed; add a new version, or pin one that is left")
-    } else if said.text.contains("kms") || said.text.contains("cryptokey") {
+    } else if is_of_kms(said) {
         StoreError::new(ErrorClass::Denied, NO_KEY)
     } else {
         StoreError::new(

@@ -1,4 +1,4 @@
-use super::{Asked, Doing, refused_login, refused_read, seconds};
+use super::{ADD, Asked, Doing, refused_login, refused_read, seconds};
 use crate::stores::{ErrorClass, StoreError, http::Answer};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -45,6 +45,27 @@ fn a_refusal_is_sorted_by_googles_own_code_and_not_by_the_http_status() {
         assert_eq!(error.session_dead, code == "UNAUTHENTICATED", "{code}");
         assert_eq!(error.about_one, code == "INTERNAL", "{code}");
         assert!(!error.message.contains("canary"), "{error}");
+    }
+}
+
+#[test]
+fn a_version_that_is_not_added_says_what_a_write_needs() {
+    let added = |status, code, text| {
+        let asked = Asked { permission: ADD, principal: "principal://bot", version: None };
+        refused_read(&rpc(status, code, text, &json!([])), &asked)
+    };
+    for (status, code, text, class, part) in [
+        (403, "PERMISSION_DENIED", "", ErrorClass::Denied, "roles/secretmanager.secretVersionAdder"),
+        (404, "NOT_FOUND", "", ErrorClass::Missing, "no such secret"),
+        (400, "FAILED_PRECONDITION", "the CryptoKey is disabled", ErrorClass::Denied, "Cloud KMS"),
+        (400, "FAILED_PRECONDITION", "canary", ErrorClass::Invalid, "expired"),
+        (400, "INVALID_ARGUMENT", "canary", ErrorClass::Invalid, "no new version"),
+        (429, "RESOURCE_EXHAUSTED", "canary", ErrorClass::Throttled, "quota"),
+        (409, "ABORTED", "canary", ErrorClass::Unavailable, "ABORTED"),
+    ] {
+        let error = added(status, code, text);
+        assert_eq!(error.class, class, "{code}: {error}");
+        assert!(error.message.contains(part) && !error.message.contains("canary"), "{code}: {error}");
     }
 }
 

@@ -12,6 +12,7 @@ mod key;
 mod login;
 mod names;
 mod read;
+mod write;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 use self::{identity::Identities, login::TokenIssuers, names::Parent};
 use super::{
     Backend, Capabilities, FindQuery, Identity, Login, Opening, Pace, QuotaDomain, RemoteKey, RemoteSecret, Scope,
-    ServiceAccount, Session, StoreError, address,
+    ServiceAccount, Session, StoreError, WriteBack, address,
     error::{invalid, unavailable},
     http::{self, Answer, Pool},
     read_each,
@@ -99,7 +100,7 @@ fn quota(spec: &GcpStore, proxy: Option<&str>) -> String {
 #[async_trait]
 impl Backend for Gcp {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: false, write_back: false, change_events: false }
+        Capabilities { batch: 1, leases: false, write_back: true, change_events: false }
     }
 
     fn identity(&self, account: &ServiceAccount) -> Result<Identity, StoreError> {
@@ -140,7 +141,10 @@ struct Reader {
 
 impl Reader {
     async fn get(&self, url: Url, within: Option<Duration>) -> Result<Answer, StoreError> {
-        let mut request = Request::new(Method::GET, url);
+        self.ask(Request::new(Method::GET, url), within).await
+    }
+
+    async fn ask(&self, mut request: Request, within: Option<Duration>) -> Result<Answer, StoreError> {
         *request.timeout_mut() = within;
         request.headers_mut().insert(AUTHORIZATION, bearer(&self.token)?);
         self.manager.pool.send(request, &self.pace).await
@@ -159,6 +163,10 @@ impl Session for Reader {
 
     async fn find(&self, query: &FindQuery) -> Result<Vec<String>, StoreError> {
         self.search(query).await
+    }
+
+    async fn write(&self, write: &WriteBack<'_>) -> Result<(), StoreError> {
+        self.write_back(write).await
     }
 }
 

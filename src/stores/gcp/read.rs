@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     secret::{SecretBytes, SecretText},
-    stores::{ErrorClass, HttpClients, Payload, RemoteKey, RemoteSecret, StoreError},
+    stores::{ErrorClass, HttpClients, Payload, RemoteKey, RemoteSecret, StoreError, http::Answer},
 };
 
 /// JSON for protocol buffers allows both paddings.
@@ -29,14 +29,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 impl Reader {
     pub(super) async fn read_one(&self, key: &RemoteKey) -> Result<RemoteSecret, StoreError> {
-        let secret = self.manager.parent.secret(&key.key)?;
-        if !self.manager.other_projects && secret.parent.project != self.manager.parent.project {
-            return Err(invalid(
-                "this store reads with an identity that many bots share, and so from its own project only: \
-                 write the key without another project, or use a store with auth.workloadIdentityFederation",
-            ));
-        }
-        let elsewhere = self.manager.is_elsewhere(&secret.parent);
+        let (secret, elsewhere) = self.named(&key.key)?;
         let within = if elsewhere { patience_elsewhere() } else { None };
         let read = if key.metadata {
             self.describe(&secret, within).await
@@ -46,6 +39,20 @@ impl Reader {
         if elsewhere { read.map_err(of_another_location) } else { read }
     }
 
+    /// The secret that a key names, and whether it is in another location than
+    /// the store.
+    pub(super) fn named(&self, key: &str) -> Result<(SecretName, bool), StoreError> {
+        let secret = self.manager.parent.secret(key)?;
+        if !self.manager.other_projects && secret.parent.project != self.manager.parent.project {
+            return Err(invalid(
+                "this store reads with an identity that many bots share, and so from its own project only: \
+                 write the key without another project, or use a store with auth.workloadIdentityFederation",
+            ));
+        }
+        let elsewhere = self.manager.is_elsewhere(&secret.parent);
+        Ok((secret, elsewhere))
+    }
+
     async fn access(
         &self,
         secret: &SecretName,
@@ -53,13 +60,33 @@ impl Reader {
         within: Option<Duration>,
     ) -> Result<RemoteSecret, StoreError> {
         let version = names::version(version)?;
+        let answer = self.asked_for(secret, version, within).await?;
+        self.accessed(&answer, secret, version)
+    }
+
+    /// What Google answers to a version's name.
+    pub(super) async fn asked_for(
+        &self,
+        secret: &SecretName,
+        version: &str,
+        within: Option<Duration>,
+    ) -> Result<Answer, StoreError> {
         let location = secret.parent.location.as_deref();
         let url = self.manager.url(location, &format!("{secret}/versions/{version}:access"))?;
-        let answer = self.get(url, within).await?;
+        self.get(url, within).await
+    }
+
+    /// What that says.
+    pub(super) fn accessed(
+        &self,
+        answer: &Answer,
+        secret: &SecretName,
+        version: &str,
+    ) -> Result<RemoteSecret, StoreError> {
         if !answer.status.is_success() {
             let permission = "secretmanager.versions.access";
             let asked = Asked { permission, principal: &self.principal, version: Some(version) };
-            return Err(errors::refused_read(&answer, &asked));
+            return Err(errors::refused_read(answer, &asked));
         }
         accessed(&answer.body, &secret.id, version)
     }
@@ -80,12 +107,12 @@ impl Reader {
 
 /// How long another location than the store's is waited for: less than the
 /// fetcher does, which would take its silence for the store's own.
-fn patience_elsewhere() -> Option<Duration> {
+pub(super) fn patience_elsewhere() -> Option<Duration> {
     HttpClients::send_limit().map(|limit| limit * 9 / 10)
 }
 
 /// Another location's outage says nothing about the store's own location.
-fn of_another_location(error: StoreError) -> StoreError {
+pub(super) fn of_another_location(error: StoreError) -> StoreError {
     match error.class {
         ErrorClass::Unavailable | ErrorClass::Timeout => error.about_one(),
         _ => error,
@@ -93,7 +120,7 @@ fn of_another_location(error: StoreError) -> StoreError {
 }
 
 /// Parse errors are dropped everywhere here: they may quote what was read.
-const NOT_GOOGLES: &str = "the answer is not one of Secret Manager's: check endpoint and the proxy";
+pub(super) const NOT_GOOGLES: &str = "the answer is not one of Secret Manager's: check endpoint and the proxy";
 
 #[derive(Deserialize, Serialize)]
 struct About {
@@ -136,12 +163,13 @@ fn accessed(body: &[u8], id: &str, asked: &str) -> Result<RemoteSecret, StoreErr
     {
         return Err(unavailable("the value was damaged on its way (its CRC32C differs): it is read again").about_one());
     }
+    // An access says nothing of when the version was made.
     Ok(RemoteSecret { payload: Payload::Bytes(bytes), version: Some(version), renew: None, changed: None })
 }
 
 /// The version's number, if the answer is about what was asked for. (The
 /// project is not compared: Google names it by its number.)
-fn version_of(name: &str, id: &str, asked: &str) -> Option<u64> {
+pub(super) fn version_of(name: &str, id: &str, asked: &str) -> Option<u64> {
     let (secret, version) = name.rsplit_once("/versions/")?;
     let number = version.parse().ok().filter(|number| *number > 0)?;
     let fits = secret.rsplit_once("/secrets/")?.1 == id;

@@ -160,6 +160,8 @@ struct TwoData<'a> {
 struct Metadata {
     version: u64,
     #[serde(default)]
+    created_time: Option<String>,
+    #[serde(default)]
     destroyed: bool,
 }
 
@@ -170,7 +172,7 @@ fn second_engine(body: &[u8]) -> Result<RemoteSecret, StoreError> {
             payload: Payload::Json(SecretText::new(text.get().to_owned())),
             version: Some(data.metadata.version),
             renew: None,
-            changed: None,
+            changed: data.metadata.created_time.and_then(|time| time.parse().ok()),
         }),
         None => Err(gone(&data.metadata)),
     }

@@ -177,6 +177,16 @@ impl AzureCloud {
         self.in_vault(name, |vault| vault.put(secret, value)).unwrap_or_default()
     }
 
+    /// A secret's versions, the newest last.
+    #[must_use]
+    pub fn versions(&self, name: &str, secret: &str) -> Vec<Secret> {
+        let all = |vault: &mut Vault| {
+            let versions = vault.secrets.get(secret).map(|object| object.versions.as_slice()).unwrap_or_default();
+            versions.iter().map(|version| version.secret.clone()).collect()
+        };
+        self.in_vault(name, all).unwrap_or_default()
+    }
+
     /// Disables the newest version of a secret.
     pub fn disable(&self, name: &str, secret: &str) {
         self.in_vault(name, |vault| vault.disable(secret));

@@ -25,6 +25,8 @@ pub(super) const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
 pub enum Role {
     /// roles/secretmanager.secretAccessor
     Accessor,
+    /// roles/secretmanager.secretVersionAdder
+    Adder,
     /// roles/secretmanager.viewer
     Viewer,
     /// roles/secretmanager.admin
@@ -36,6 +38,7 @@ impl Role {
         let last = permission.rsplit('.').next().unwrap_or_default();
         match self {
             Self::Accessor => permission == "secretmanager.versions.access",
+            Self::Adder => permission == "secretmanager.versions.add",
             Self::Viewer => matches!(last, "get" | "list"),
             Self::Admin => true,
         }

@@ -230,6 +230,12 @@ impl Gcp {
         self.state().damage = values;
     }
 
+    /// From now on `latest` is so many versions behind, as it may be for
+    /// minutes.
+    pub fn lag(&self, versions: u64) {
+        self.state().lag = versions;
+    }
+
     /// Everything that was asked, in its order.
     #[must_use]
     pub fn requests(&self) -> Vec<GcpRequest> {

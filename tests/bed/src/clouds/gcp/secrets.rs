@@ -140,7 +140,10 @@ fn number(state: &State, path: &Path) -> Result<u64, Refusal> {
 }
 
 fn access(state: &mut State, _asked: &Asked, path: &Path) -> Outcome {
-    let number = number(state, path)?;
+    let mut number = number(state, path)?;
+    if path.version.as_deref() == Some("latest") {
+        number = number.saturating_sub(state.lag).max(1);
+    }
     let name = format!("{}/versions/{number}", state.numbered(&path.resource()));
     let version = secret(state, path)?.version(number).ok_or_else(Refusal::not_here)?;
     if version.state != VersionState::Enabled {

@@ -69,6 +69,8 @@ pub(super) struct State {
     /// By name, the project by its id.
     pub(super) secrets: BTreeMap<String, Secret>,
     pub(super) damage: usize,
+    /// How many versions `latest` is behind.
+    pub(super) lag: u64,
     pub(super) requests: Vec<GcpRequest>,
     made: u64,
 }
@@ -145,6 +147,7 @@ impl State {
             projects: BTreeMap::new(),
             secrets: BTreeMap::new(),
             damage: 0,
+            lag: 0,
             requests: Vec::new(),
             made: 0,
         }
