@@ -30,9 +30,9 @@ use crate::{
     },
     apply::Origin,
     fetch::ResolvedStore,
-    leases::{FINALIZER, Facts, Fingerprint, Held, Holdings, Keys, Record, Stage, Step, decide, renewal},
-    plan::Memory,
-    report::{Notice, Reason},
+    leases::{Demand, FINALIZER, Facts, Fingerprint, Held, Holdings, Keys, Record, Stage, Step, decide, renewal},
+    plan::{Memory, Retry, emergency, emergency_due},
+    report::{Notice, OldCredentials, Reason},
     rollout::enter,
     secret::SecretText,
     stores::{Payload, RemoteSecret},
@@ -113,6 +113,7 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     }
     let keys = Keys::of(&context.digest_key);
     load(context, &keys, observed, &mut memory.leases).await;
+    note_demand(object, memory);
     let entries = entries(&keys, observed);
     align(observed, &entries, &mut memory.leases);
     let released = release::released(context, observed, &mut memory.leases).await;
@@ -182,6 +183,7 @@ pub(super) fn after_write(context: &Context, observed: &Observed, memory: &mut M
     if !memory.leases.loaded {
         return;
     }
+    note_demand(&observed.bot_secret, memory);
     let keys = Keys::of(&context.digest_key);
     align(observed, &entries(&keys, observed), &mut memory.leases);
     if memory.leases.held.iter().any(|held| held.record.stage == Stage::Retiring) && memory.leases.look.is_none() {
@@ -202,11 +204,42 @@ pub(super) fn after_write(context: &Context, observed: &Observed, memory: &mut M
                 facts(&entries, &memory.leases, at, false).and_then(|facts| renewal(&facts, memory.leases.rollout))
             }
             Step::Renew | Step::Replace => retry.or_else(|| Some(Instant::now() + SOON)),
+            Step::Revoke if condemned(&memory.leases, at) => retry.or_else(|| Some(Instant::now())),
             Step::Revoke | Step::Ended => retry,
         };
         wake(&mut memory.leases.next, until);
     }
     count(context, &mut memory.leases);
+}
+
+/// What somebody wants of them now.
+fn note_demand(object: &BotSecret, memory: &mut Memory) {
+    let before = memory.leases.demand.take();
+    let Some(request) = emergency(object) else { return };
+    let before = before.filter(|before| before.id == request.id);
+    // A lost race is no failure.
+    let in_vain = memory.failures > 0 && memory.problem.as_ref().is_some_and(|problem| problem.retry != Retry::Soon);
+    memory.leases.demand = Some(Box::new(Demand {
+        id: request.id,
+        revoke: request.revoke,
+        open: emergency_due(object).is_some(),
+        in_vain,
+        ..before.map(|before| *before).unwrap_or_default()
+    }));
+}
+
+/// Whether it is to end now, whoever holds it.
+fn condemned(holdings: &Holdings, at: usize) -> bool {
+    let held = holdings.held.get(at);
+    held.zip(holdings.demand.as_ref()).is_some_and(|(held, demand)| demand.ends(&held.record))
+}
+
+/// What became of those that somebody wants to end now.
+pub(super) fn old_credentials(memory: &Memory) -> OldCredentials {
+    let holdings = &memory.leases;
+    let Some(demand) = &holdings.demand else { return OldCredentials::default() };
+    let pending = holdings.held.iter().any(|held| demand.ends(&held.record));
+    OldCredentials { pending, revoked: demand.revoked, left: demand.left }
 }
 
 fn wake(next: &mut Option<Instant>, at: Option<Instant>) {
@@ -230,6 +263,7 @@ fn facts<'a>(entries: &[Entry<'_>], holdings: &'a Holdings, at: usize, released:
         retry: held.retry,
         released,
         came_back: holdings.came_back,
+        condemned: condemned(holdings, at),
     })
 }
 
@@ -277,7 +311,13 @@ fn is_candidate(held: &Held, fingerprint: &Fingerprint) -> bool {
 
 /// The credential of an entry, if it need not be replaced.
 fn standing(entry: &Entry<'_>, holdings: &Holdings, entries: &[Entry<'_>]) -> Option<usize> {
-    chosen(entry, holdings, entries).filter(|at| step(entries, holdings, *at, false) != Step::Replace)
+    // Not by its step: what is to be replaced now is renewed until it is.
+    let is_demanded = |at: &usize| {
+        let held = holdings.held.get(*at);
+        held.zip(holdings.demand.as_ref()).is_some_and(|(held, demand)| demand.replaces(&held.record))
+    };
+    let good = |at: &usize| !is_demanded(at) && step(entries, holdings, *at, false) != Step::Replace;
+    chosen(entry, holdings, entries).filter(good)
 }
 
 /// Takes in what is on record, in the status and on the Secret.
