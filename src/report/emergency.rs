@@ -12,6 +12,8 @@ use crate::{
 pub(super) const LEFT_TO_END: &str = "LeftToEnd";
 const REVOKED: &str = "Revoked";
 const NOTHING_TO_REVOKE: &str = "NothingToRevoke";
+/// Said of a request to revoke for which there is no new value.
+const IN_VAIN: &str = "; the old credential was revoked all the same: what uses it fails until there is a new one";
 
 /// What became of the credentials that the request wants to end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,14 +66,10 @@ fn step(
         record.message.clear();
     }
     if record.phase() == Some(EmergencyPhase::Requested) {
-        if let Some(why) = why_not_yet(outcome) {
-            record.message = format!("no new value could be had yet: {why}");
-            if record.revocation == REVOKED {
-                record.message.push_str(
-                    "; the old credential was revoked all the same: what uses it fails until there is a new one",
-                );
-            }
-        }
+        let before = record.message.strip_suffix(IN_VAIN).unwrap_or(&record.message).to_owned();
+        let why = why_not_yet(outcome).map_or(before, |why| format!("no new value could be had yet: {why}"));
+        let is_killed = record.revocation == REVOKED && !why.is_empty();
+        record.message = if is_killed { format!("{why}{IN_VAIN}") } else { why };
         return;
     }
     let rolled = rolled(object, next, record);

@@ -116,6 +116,15 @@ fn p9_why_there_is_no_new_value_is_said_and_a_lost_race_is_no_reason() {
     let killed = OldCredentials { revoked: true, ..NONE };
     let (record, _) = after(&asked, &failed(Retry::Slow), killed);
     assert!(record.message.contains("revoked all the same"), "{}", record.message);
+    // Also where the next try is not due yet.
+    let told = json!({ "status": { "emergency": {
+        "id": "1", "reason": "leaked", "revoke": true, "phase": "Requested", "requestedAt": "2026-01-01T00:00:00Z",
+        "message": record.message.split("; the old").next(),
+    } } });
+    let told = object("Requested", true, "1.k.a", &told);
+    let (later, _) = after(&told, &Outcome::default(), killed);
+    assert_eq!(later.message, record.message);
+    assert_eq!(after(&told, &failed(Retry::Slow), killed).0.message, record.message, "said once");
     let written = after(&asked, &handled(), killed).0;
     assert_eq!((written.phase.as_str(), written.message.as_str()), ("Written", ""), "once it is there that is no news");
 }
@@ -129,7 +138,7 @@ fn p7_it_ends_when_the_old_credentials_have_and_says_what_became_of_them() {
         (true, old(true, true, false), "Written", "Revoked", ""),
         (true, old(false, true, false), "RolledOut", "Revoked", "the old credentials are revoked"),
         (true, old(false, true, true), "RolledOut", "LeftToEnd", "ends with its login"),
-        (true, old(false, false, false), "RolledOut", "NothingToRevoke", "no leased credential"),
+        (true, old(false, false, false), "RolledOut", "NothingToRevoke", "no leased credential to revoke"),
         (false, old(false, true, false), "RolledOut", "", "as told"),
     ] {
         let (record, _) = after(&object("Written", revoke, "2.k.b", &verified), &Outcome::default(), old);

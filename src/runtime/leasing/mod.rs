@@ -6,6 +6,7 @@
 //! are looked at anew after a restart, so nothing here is lost with the process
 //! but the logins' tokens.
 
+mod demanded;
 mod end;
 mod foresee;
 mod issue;
@@ -22,7 +23,10 @@ use k8s_openapi::{
 };
 use tokio::time::Instant;
 
-use self::stages::{align, doubt, is_untouched, names_workloads};
+use self::{
+    demanded::{condemned, is_demanded, note_demand},
+    stages::{align, doubt, is_untouched, names_workloads},
+};
 use super::{Context, syncing};
 use crate::{
     api::{
@@ -30,15 +34,16 @@ use crate::{
     },
     apply::Origin,
     fetch::ResolvedStore,
-    leases::{Demand, FINALIZER, Facts, Fingerprint, Held, Holdings, Keys, Record, Stage, Step, decide, renewal},
-    plan::{Memory, Retry, emergency, emergency_due},
-    report::{Notice, OldCredentials, Reason},
+    leases::{FINALIZER, Facts, Fingerprint, Held, Holdings, Keys, Record, Stage, Step, decide, renewal},
+    plan::Memory,
+    report::{Notice, Reason},
     rollout::enter,
     secret::SecretText,
     stores::{Payload, RemoteSecret},
     watch::Observed,
 };
 
+pub(super) use demanded::old_credentials;
 pub(super) use end::conclude;
 pub(super) use issue::issued;
 pub(super) use restore::{Back, Restorable, restorable, restore};
@@ -212,36 +217,6 @@ pub(super) fn after_write(context: &Context, observed: &Observed, memory: &mut M
     count(context, &mut memory.leases);
 }
 
-/// What somebody wants of them now.
-fn note_demand(object: &BotSecret, memory: &mut Memory) {
-    let before = memory.leases.demand.take();
-    let Some(request) = emergency(object) else { return };
-    let before = before.filter(|before| before.id == request.id);
-    // A lost race is no failure.
-    let in_vain = memory.failures > 0 && memory.problem.as_ref().is_some_and(|problem| problem.retry != Retry::Soon);
-    memory.leases.demand = Some(Box::new(Demand {
-        id: request.id,
-        revoke: request.revoke,
-        open: emergency_due(object).is_some(),
-        in_vain,
-        ..before.map(|before| *before).unwrap_or_default()
-    }));
-}
-
-/// Whether it is to end now, whoever holds it.
-fn condemned(holdings: &Holdings, at: usize) -> bool {
-    let held = holdings.held.get(at);
-    held.zip(holdings.demand.as_ref()).is_some_and(|(held, demand)| demand.ends(&held.record))
-}
-
-/// What became of those that somebody wants to end now.
-pub(super) fn old_credentials(memory: &Memory) -> OldCredentials {
-    let holdings = &memory.leases;
-    let Some(demand) = &holdings.demand else { return OldCredentials::default() };
-    let pending = holdings.held.iter().any(|held| demand.ends(&held.record));
-    OldCredentials { pending, revoked: demand.revoked, left: demand.left }
-}
-
 fn wake(next: &mut Option<Instant>, at: Option<Instant>) {
     *next = [*next, at].into_iter().flatten().min();
 }
@@ -312,11 +287,7 @@ fn is_candidate(held: &Held, fingerprint: &Fingerprint) -> bool {
 /// The credential of an entry, if it need not be replaced.
 fn standing(entry: &Entry<'_>, holdings: &Holdings, entries: &[Entry<'_>]) -> Option<usize> {
     // Not by its step: what is to be replaced now is renewed until it is.
-    let is_demanded = |at: &usize| {
-        let held = holdings.held.get(*at);
-        held.zip(holdings.demand.as_ref()).is_some_and(|(held, demand)| demand.replaces(&held.record))
-    };
-    let good = |at: &usize| !is_demanded(at) && step(entries, holdings, *at, false) != Step::Replace;
+    let good = |at: &usize| !is_demanded(holdings, *at) && step(entries, holdings, *at, false) != Step::Replace;
     chosen(entry, holdings, entries).filter(good)
 }
 
