@@ -91,10 +91,20 @@ pub(super) fn run(arguments: RotateArguments) -> Result<(), Error> {
     let reason = match reason(&arguments) {
         Ok(reason) => reason,
         // Ends the process as any other wrong usage.
-        Err(wrong) => Cli::command().error(ErrorKind::ValueValidation, wrong).exit(),
+        Err(wrong) => wrong_usage(&wrong),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(rotate(arguments, reason))
+}
+
+fn wrong_usage(wrong: &str) -> ! {
+    let mut command = Cli::command();
+    command.build();
+    let command = match command.find_subcommand_mut("rotate") {
+        Some(rotate) => rotate,
+        None => &mut command,
+    };
+    command.error(ErrorKind::ValueValidation, wrong).exit()
 }
 
 /// The reason, or what is wrong with what was asked.
