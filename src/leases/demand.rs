@@ -4,6 +4,7 @@
 use super::{Record, Stage};
 
 /// What is asked for, and what was done about it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// The request. What was issued since bears its id, so nothing is replaced
