@@ -26,6 +26,10 @@ pub struct Person<'a> {
 impl<'a> Person<'a> {
     pub async fn new(bench: &'a Bench, name: &str, verbs: &[&str]) -> Result<Self> {
         let user = format!("{name}:{}", bench.namespace);
+        let person = Self { bench, kubeconfig: bench.cluster.kubeconfig(&user, &[])?, name: user.clone() };
+        if verbs.is_empty() {
+            return Ok(person);
+        }
         bench
             .apply(json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": name },
@@ -39,17 +43,14 @@ impl<'a> Person<'a> {
                 "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }],
             }))
             .await?;
-        let person = Self { bench, kubeconfig: bench.cluster.kubeconfig(&user, &[])?, name: user };
-        if !verbs.is_empty() {
-            // The authorizer learns of a right a moment after it was given.
-            let api: kube::Api<botsecret::api::BotSecret> =
-                kube::Api::namespaced(bench.cluster.client_as(&person.name, &[])?, &bench.namespace);
-            wait_for("the right to be in force", DEADLINE, async || {
-                api.get_opt("no-such-one").await?;
-                Ok(Some(()))
-            })
-            .await?;
-        }
+        // The authorizer learns of a right a moment after it was given.
+        let api: kube::Api<botsecret::api::BotSecret> =
+            kube::Api::namespaced(bench.cluster.client_as(&person.name, &[])?, &bench.namespace);
+        wait_for("the right to be in force", DEADLINE, async || {
+            api.get_opt("no-such-one").await?;
+            Ok(Some(()))
+        })
+        .await?;
         Ok(person)
     }
 
