@@ -33,6 +33,10 @@ fn exit_codes_tell_wrong_usage_from_failure() {
         &["operator", "--namespaces", ","],
         &["operator", "--listen", "everywhere"],
         &["operator", "--log-level", "botsecret=loud"],
+        &["rotate"],
+        &["rotate", "bot", "--now", "--reason", "leaked", "--timeout", "1m"],
+        &["rotate", "bot", "--now", "--reason", "leaked", "--wait", "--timeout", "soon"],
+        &["rotate", "bot", "--now", "--reason", "leaked", "-o", "xml"],
     ] {
         let (code, said) = failure(wrong);
         assert_eq!(code, Some(2), "{wrong:?}: {said}");
@@ -47,7 +51,7 @@ fn exit_codes_tell_wrong_usage_from_failure() {
 #[test]
 fn help_names_every_command_and_flag() {
     let help = stdout(&["--help"]);
-    for word in ["operator", "crds", "version", "completion", "Exit codes"] {
+    for word in ["operator", "rotate", "crds", "version", "completion", "Exit codes"] {
         assert!(help.contains(word), "{word} is missing: {help}");
     }
     let help = stdout(&["operator", "--help"]);
@@ -57,6 +61,28 @@ fn help_names_every_command_and_flag() {
         assert!(help.contains(word), "{word} is missing: {help}");
     }
     assert!(!help.contains('\u{1b}'), "colours, though this is no terminal");
+}
+
+#[test]
+fn a_rotation_is_asked_for_in_full_or_not_at_all() {
+    let long = "x".repeat(257);
+    for (wrong, says) in [
+        (&["rotate", "bot"][..], "rotate bot --now --reason TEXT"),
+        (&["rotate", "bot", "--reason", "leaked"], "the next refresh of bot"),
+        (&["rotate", "bot", "--now"], "say why"),
+        (&["rotate", "bot", "--now", "--reason", ""], "--reason is empty"),
+        (&["rotate", "bot", "--now", "--reason", " \n "], "--reason is empty"),
+        (&["rotate", "bot", "--now", "--reason", "a\u{1b}[2J"], "control characters"),
+        (&["rotate", "bot", "--now", "--reason", &long], "longer than 256"),
+        (&["rotate", "bot", "--now", "--reason", "leaked", "--timeout", "1m"], "--wait"),
+    ] {
+        let (code, said) = failure(wrong);
+        assert_eq!(code, Some(2), "{wrong:?}: {said}");
+        assert!(said.contains(says), "{wrong:?}: {said}");
+    }
+    let (code, said) = failure(&["rotate", "bot", "--now", "--reason", "leaked"]);
+    assert_eq!(code, Some(1), "no cluster is no wrong usage: {said}");
+    assert!(said.contains("--kubeconfig"), "{said}");
 }
 
 #[test]

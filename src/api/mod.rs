@@ -5,6 +5,7 @@
 
 mod bot_secret;
 mod duration;
+mod emergency;
 mod names;
 mod schema;
 mod state;
@@ -18,11 +19,12 @@ pub use bot_secret::{
     Template, TemplateMergePolicy, Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
 pub use duration::{Interval, Timeout};
+pub use emergency::{EmergencyPhase, EmergencyStatus, LONGEST_REASON, RotateRequest, legible};
 pub use names::{
-    ANNOTATION_ATTEMPT, ANNOTATION_CANDIDATE, ANNOTATION_CRON_JOB, ANNOTATION_REFRESH, ANNOTATION_STATE,
-    LABEL_CANDIDATE, LABEL_MERGED, LABEL_OWNER, LABEL_PREVIOUS, STATE_PREFIX, candidate_attempt, candidate_job,
-    candidate_secret, delivery_annotation, field_manager, issued_annotation, marker_annotation, owner_label,
-    previous_secret, state_annotation,
+    ANNOTATION_ATTEMPT, ANNOTATION_CANDIDATE, ANNOTATION_CRON_JOB, ANNOTATION_REFRESH, ANNOTATION_ROTATE,
+    ANNOTATION_STATE, LABEL_CANDIDATE, LABEL_MERGED, LABEL_OWNER, LABEL_PREVIOUS, STATE_PREFIX, candidate_attempt,
+    candidate_job, candidate_secret, delivery_annotation, field_manager, issued_annotation, marker_annotation,
+    owner_label, previous_secret, state_annotation,
 };
 pub use state::{KeptValue, KeyChange, Renewal, Revision, State, TakenBack, rolling_digests};
 pub use status::{

@@ -10,6 +10,8 @@ pub const LABEL_MERGED: &str = "botsecret.dev/merged";
 pub const ANNOTATION_STATE: &str = "botsecret.dev/state";
 /// On a BotSecret: any new value forces a refresh.
 pub const ANNOTATION_REFRESH: &str = "botsecret.dev/refresh";
+/// On a BotSecret: a rotation that somebody wants now (JSON).
+pub const ANNOTATION_ROTATE: &str = "botsecret.dev/rotate";
 
 /// On a candidate Secret and on the Job that tries it: the BotSecret whose they
 /// are. Not the owner's label: the watch must not take one for the target.

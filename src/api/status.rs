@@ -31,6 +31,9 @@ pub struct BotSecretStatus {
     /// end of the old one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationStatus>,
+    /// The last rotation that somebody wanted at once (botsecret rotate --now).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<super::EmergencyStatus>,
     /// The credentials that were issued for this BotSecret, as long as there is
     /// something to renew or to revoke. Records that the operator did not write
     /// here itself are ignored.
@@ -247,6 +250,11 @@ pub struct LeaseStatus {
     /// the manager may renew that no longer than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ends: Option<String>,
+    /// Id of the last request for a rotation at once that was known when it was
+    /// issued.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub request: String,
     /// Proves that the operator wrote this record, for this BotSecret.
     #[schemars(length(max = 128))]
     pub mac: String,

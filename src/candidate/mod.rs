@@ -25,7 +25,7 @@ use self::{
 use crate::{
     api::{ANNOTATION_REFRESH, BotSecret, Timeout, Verify, candidate_attempt, candidate_job, candidate_secret},
     apply::{ApplyError, Desired, may_be_written},
-    plan::refresh_requested,
+    plan::{is_forced, rotation_requested},
 };
 
 /// How long a Job may take where the spec does not say.
@@ -102,14 +102,20 @@ impl Trial<'_> {
 
     fn attempt(&self) -> String {
         let refresh = self.object.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_REFRESH));
-        candidate_attempt(self.object.metadata.generation, refresh.map(String::as_str))
+        let asked = match (refresh, rotation_requested(self.object)) {
+            (refresh, None) => refresh.cloned(),
+            (refresh, Some(request)) => {
+                Some(format!("{}/{}", refresh.map(String::as_str).unwrap_or_default(), request.id))
+            }
+        };
+        candidate_attempt(self.object.metadata.generation, asked.as_deref())
     }
 
-    /// Whether the status speaks of this generation and of the last refresh that
-    /// somebody forced: else what was rejected is tried once more.
+    /// Whether the status speaks of this generation and of the last refresh or
+    /// rotation that somebody forced: else what was rejected is tried once more.
     fn is_told(&self) -> bool {
         let observed = self.object.status.as_ref().and_then(|status| status.observed_generation);
-        observed == self.object.metadata.generation && refresh_requested(self.object).is_none()
+        observed == self.object.metadata.generation && !is_forced(self.object)
     }
 }
 

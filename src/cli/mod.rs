@@ -2,10 +2,12 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 asked for something that does not exist.
 
+mod cluster;
 mod completion;
 pub mod crds;
 pub mod logging;
 pub mod operator;
+mod rotate;
 mod version;
 
 use std::io::{self, Write};
@@ -30,6 +32,8 @@ pub struct Cli {
 enum Command {
     /// Run the operator until it is told to stop
     Operator(operator::OperatorArguments),
+    /// Rotate what a BotSecret gives its bots now, whatever windows and pauses say
+    Rotate(rotate::RotateArguments),
     /// Print the custom resource definitions, or write them to a folder
     Crds(crds::CrdsArguments),
     /// Print the version and what this build can speak to
@@ -46,6 +50,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Error> {
         match self.command {
             Command::Operator(arguments) => operator::run(arguments),
+            Command::Rotate(arguments) => rotate::run(arguments),
             Command::Crds(arguments) => crds::run(&arguments),
             Command::Version(arguments) => version::run(&arguments),
             Command::Completion(arguments) => completion::run(&arguments),

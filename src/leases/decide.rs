@@ -101,6 +101,8 @@ pub struct Facts<'a> {
     /// Whether it came back, since a workload failed on what had taken its place:
     /// then it is replaced later, once more.
     pub came_back: bool,
+    /// Whether somebody wants it to end now, whoever holds it.
+    pub condemned: bool,
 }
 
 /// What to do about it.
@@ -121,6 +123,9 @@ pub enum Step {
 /// Decides about one credential. `rollout` is how long the last rollout took.
 #[must_use]
 pub fn decide(facts: &Facts<'_>, now: Instant, rollout: Duration) -> Step {
+    if facts.condemned {
+        return Step::Revoke;
+    }
     match facts.stage {
         // An operator that died in mid-issue left its login and perhaps a lease,
         // of which nobody has the values.

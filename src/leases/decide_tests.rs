@@ -27,6 +27,7 @@ fn live(parts: Option<&[Part]>) -> Facts<'_> {
         retry: None,
         released: false,
         came_back: false,
+        condemned: false,
     }
 }
 
@@ -64,6 +65,17 @@ fn p7_an_issue_that_was_cut_off_is_revoked_and_values_that_are_lost_are_issued_o
     assert_eq!(decide(&Facts { has_values: false, ..base.clone() }, now, NONE), Step::Replace);
     // Not wanted any more: it is kept alive for the pods, not replaced.
     assert!(matches!(decide(&Facts { has_values: false, wanted: false, ..base }, now, NONE), Step::Wait(_)));
+}
+
+#[test]
+fn what_is_condemned_is_revoked_whatever_its_stage_and_clocks() {
+    let now = Instant::now();
+    for stage in [Stage::Live, Stage::Retiring] {
+        for parts in [None, Some([part(now, 30, 0, true)]), Some([part(now, 30, 30, true)])] {
+            let facts = Facts { stage, condemned: true, ..live(parts.as_ref().map(<[Part; 1]>::as_slice)) };
+            assert_eq!(decide(&facts, now, NONE), Step::Revoke);
+        }
+    }
 }
 
 #[test]

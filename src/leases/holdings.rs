@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
-use super::{Part, Record, Refusals, Token};
+use super::{Demand, Part, Record, Refusals, Token};
 use crate::stores::{IssuingLogin, RemoteSecret};
 
 /// One credential.
@@ -131,6 +131,8 @@ pub struct Holdings {
     pub unreleased: u32,
     /// Whether the namespace was seen to be going.
     pub namespace_ends: bool,
+    /// A rotation that somebody wants now.
+    pub demand: Option<Box<Demand>>,
     /// The BotSecret as it was last written in the midst of a pass.
     pub written: Option<Box<crate::api::BotSecret>>,
 }

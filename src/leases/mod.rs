@@ -9,6 +9,7 @@
 
 mod align;
 mod decide;
+mod demand;
 mod holdings;
 mod place;
 mod record;
@@ -17,6 +18,7 @@ mod sealed;
 
 pub use align::{Shown, align};
 pub use decide::{Facts, Part, Step, Token, decide, need, need_again, renewal};
+pub use demand::Demand;
 pub use holdings::{Held, Holdings};
 pub use place::{Judge, Place, Rollouts, may_hold};
 pub use record::{Fingerprint, Record, Stage};

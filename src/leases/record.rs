@@ -82,6 +82,9 @@ pub struct Record {
     /// that is renewed no longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_ends: Option<Timestamp>,
+    /// The last request for a rotation at once that was known when it was issued.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request: String,
 }
 
 impl Record {
@@ -140,6 +143,7 @@ impl Record {
             secrets: self.places.iter().map(Place::to_status).collect(),
             unseen: self.unseen,
             token_ends: self.token_ends.map(|at| at.to_string()),
+            request: self.request.clone(),
             mac: keys.mac(uid, self),
         }
     }
@@ -169,6 +173,7 @@ impl Record {
             places: status.secrets.iter().map(Place::from_status).collect::<Option<_>>()?,
             unseen: status.unseen,
             token_ends: time(&status.token_ends)?,
+            request: status.request.clone(),
         };
         keys.proves(uid, &record, &status.mac).then_some(record)
     }
@@ -228,6 +233,7 @@ pub(super) mod tests {
             places: vec![Place::at("db")],
             unseen: false,
             token_ends: None,
+            request: String::new(),
         }
     }
 
@@ -248,6 +254,7 @@ pub(super) mod tests {
                 places: vec![Place::at("db"), left],
                 unseen: true,
                 token_ends: retired,
+                request: "1".into(),
                 ..record()
             };
             assert_eq!(Record::from_status(&record.to_status(&keys, "uid"), &keys, "uid"), Some(record));
@@ -267,7 +274,7 @@ pub(super) mod tests {
     #[test]
     fn p5_every_field_that_is_edited_makes_a_record_none() {
         let keys = keys(1);
-        let edits: [Edit; 22] = [
+        let edits: [Edit; 23] = [
             |status| status.accessor = "accessorx".into(),
             |status| status.index = 3,
             |status| status.entry = "other".into(),
@@ -289,6 +296,7 @@ pub(super) mod tests {
             |status| status.secrets.push(status.secrets[0].clone()),
             |status| status.unseen = true,
             |status| status.token_ends = Some("2036-01-01T00:00:00Z".into()),
+            |status| status.request = "1".into(),
             |status| status.mac = String::new(),
         ];
         for (number, edit) in edits.into_iter().enumerate() {

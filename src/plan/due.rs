@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Memory;
+use super::{Memory, at_once::is_forced};
 use crate::{
     api::{ANNOTATION_REFRESH, BotSecret},
     report::Reason,
@@ -39,7 +39,7 @@ pub fn due(observed: &Observed, memory: &Memory, now: Instant) -> Due {
     if object.spec.suspend == Some(true) || object.metadata.deletion_timestamp.is_some() {
         return Due::Later(None);
     }
-    let forced = refresh_requested(object).is_some();
+    let forced = is_forced(object);
     let edited = memory.read_generation != object.metadata.generation;
     // Before anything else that wants a read: who deletes the Secret again and
     // again wakes us each time.

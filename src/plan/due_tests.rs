@@ -104,6 +104,29 @@ fn a_new_an_edited_a_forced_and_a_woken_one_are_read_at_once() {
 }
 
 #[test]
+fn a_rotation_at_once_is_read_for_until_there_is_a_value_whatever_the_interval() {
+    let now = Instant::now();
+    let request = |phase: &str| {
+        json!({
+            "metadata": { "annotations": { "botsecret.dev/rotate": r#"{"id":"1","reason":"leaked"}"# } },
+            "spec": { "refreshInterval": "0" },
+            "status": { "emergency": {
+                "id": "1", "reason": "leaked", "phase": phase, "requestedAt": "2026-01-01T00:00:00Z",
+            } },
+        })
+    };
+    assert_eq!(due(&observed(&request("Requested")), &synced(now), now), URGENT(now));
+    let failing = Memory { failures: 1, ..synced(now) };
+    assert!(
+        matches!(due(&observed(&request("Requested")), &failing, now), Due::Later(Some(_))),
+        "p6: but not in a row"
+    );
+    for phase in ["Written", "RolledOut"] {
+        assert_eq!(due(&observed(&request(phase)), &synced(now), now), Due::Later(None), "{phase}");
+    }
+}
+
+#[test]
 fn a_refresh_that_was_handled_is_not_asked_for_again() {
     let now = Instant::now();
     let handled = json!({

@@ -1,11 +1,13 @@
 //! What is due, and when next. Pure: no client, no clock, no randomness.
 
+mod at_once;
 mod backoff;
 mod due;
 mod memory;
 mod queue;
 mod renewal;
 
+pub use at_once::{emergency, emergency_due, is_forced, rotation_requested, unrecorded};
 pub use backoff::{Clock, Retry, next_tick, retry_delay};
 pub use due::{Due, due, is_synced, is_tried, refresh_requested};
 pub use memory::{BackNotes, CandidateNotes, Memory, Refused, Repairs};

@@ -6,9 +6,9 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use super::{Outcome, Reason, RolloutReport, SyncReport};
+use super::{Outcome, Reason, RolloutReport, SyncReport, emergency::LEFT_TO_END};
 use crate::{
-    api::{BotSecret, BotSecretStatus},
+    api::{BotSecret, BotSecretStatus, EmergencyPhase},
     deadline::within,
     rollout::WorkloadState,
 };
@@ -57,7 +57,17 @@ pub fn notices(before: &BotSecret, after: &BotSecretStatus, outcome: &Outcome) -
         notices.push(Notice { warning: false, reason: "Recovered", action: "Sync", note });
     }
     notices.extend(rollout_notices(old, after, outcome));
+    notices.extend(end_of_emergency(before, after));
     notices
+}
+
+/// That a rotation at once has come to its end.
+fn end_of_emergency(before: &BotSecret, after: &BotSecretStatus) -> Option<Notice> {
+    let was_open = before.status.as_ref()?.emergency.as_ref()?.is_open();
+    let ended = after.emergency.as_ref().filter(|record| was_open && !record.is_open())?;
+    let warning = ended.phase() != Some(EmergencyPhase::RolledOut) || ended.revocation == LEFT_TO_END;
+    let note = format!("the rotation at once {} has ended: {}", ended.id, ended.message);
+    Some(Notice { warning, reason: "RotationEnded", action: "Rotate", note })
 }
 
 fn rollout_notices(old: &[Condition], after: &BotSecretStatus, outcome: &Outcome) -> Vec<Notice> {

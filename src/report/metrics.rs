@@ -39,6 +39,8 @@ pub struct Metrics {
     pub panics: Counter,
     /// Values that changed at the source and were written.
     pub rotations: Counter,
+    /// Rotations that somebody wanted at once.
+    pub emergency_rotations: Counter,
     /// Patches that rolled a workload.
     pub rollouts: Counter,
     /// Values that were taken back.
@@ -90,6 +92,7 @@ impl Metrics {
             failures: Family::default(),
             panics: Counter::default(),
             rotations: Counter::default(),
+            emergency_rotations: Counter::default(),
             rollouts: Counter::default(),
             rollbacks: Counter::default(),
             repairs: Counter::default(),
@@ -123,6 +126,11 @@ impl Metrics {
         registry.register("reconcile_panics", "Passes that ended in a panic", self.panics.clone());
         registry.register_with_unit("reconcile", "How long passes take", Unit::Seconds, self.seconds.clone());
         registry.register("rotations", "Changes of values that were written", self.rotations.clone());
+        registry.register(
+            "emergency_rotations",
+            "Rotations at once that somebody asked for",
+            self.emergency_rotations.clone(),
+        );
         registry.register("rollouts", "Patches that rolled a workload", self.rollouts.clone());
         registry.register("rollbacks", "Values that were taken back after a workload failed", self.rollbacks.clone());
         registry.register("repairs", "Changes by others that were undone", self.repairs.clone());

@@ -2,6 +2,7 @@
 //! lines. No other stage writes status.
 
 mod candidate;
+mod emergency;
 mod events;
 mod metrics;
 mod outcome;
@@ -10,6 +11,7 @@ mod rolled_out;
 mod status;
 
 pub use candidate::CandidateReport;
+pub use emergency::{OldCredentials, report_emergency};
 pub use events::{Emitter, Notice, notices};
 pub use metrics::Metrics;
 pub use outcome::{Outcome, Problem, RolloutReport, SyncReport, WorkloadReport};

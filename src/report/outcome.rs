@@ -109,6 +109,9 @@ pub struct Outcome {
     pub rollout: RolloutReport,
     /// The refresh that was asked for and is now done, well or not.
     pub handled_refresh: Option<String>,
+    /// The request for a rotation at once of which the Secret now holds what could
+    /// be had.
+    pub handled_rotation: Option<String>,
     /// Whether a value changed in this pass.
     pub rotated: bool,
     /// Whether somebody else's change to the Secret was undone.

@@ -2,6 +2,7 @@
 //! pass takes one BotSecret through the stages.
 
 mod digest_key;
+mod emergency;
 mod engine;
 mod leader;
 mod leasing;

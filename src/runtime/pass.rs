@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    Context, leasing,
+    Context, emergency, leasing,
     noting::{failed, log_failure, note_written, stale_from, succeeded},
     overlapping, rolling,
     syncing::{self, Synced},
@@ -18,7 +18,7 @@ use crate::{
     api::{BotSecret, CreationPolicy, State},
     apply::Applied,
     leases::{Part, Stage},
-    plan::{Due, Memory, Renewal, Retry, due, refresh_requested},
+    plan::{Due, Memory, Renewal, Retry, due, emergency_due, refresh_requested, unrecorded},
     report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport},
     watch::{Observed, SecretFacts},
 };
@@ -48,6 +48,11 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     if leasing::is_ending(&observed.bot_secret) {
         let again = Box::pin(leasing::conclude(context, &observed, &mut memory)).await;
         return Done { memory, secret, object: None, again };
+    }
+    if unrecorded(&observed.bot_secret).is_some()
+        && let Err(again) = Box::pin(emergency::take_up(context, &mut observed, &mut memory)).await
+    {
+        return Done { memory, secret, object: None, again: Some(again) };
     }
     Box::pin(leasing::tend(context, &observed, &mut memory)).await;
     take_written(&mut observed, &mut memory);
@@ -206,6 +211,7 @@ async fn sync(
         Ok(Synced::Applied(value)) => {
             *written = Some(applied(context, observed, memory, *value, &mut outcome));
             outcome.handled_refresh = asked;
+            outcome.handled_rotation = emergency_due(&object).map(|request| request.id);
         }
         Ok(Synced::Deleted(problem)) => {
             observed.secret = None;

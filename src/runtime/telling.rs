@@ -13,7 +13,7 @@ use crate::{
     api::{BotSecret, BotSecretStatus, RotationPhase},
     deadline::within,
     plan::Memory,
-    report::{Outcome, notices, status},
+    report::{Outcome, notices, report_emergency, status},
 };
 
 /// Writes the status where it changed, and then tells. Answers the object as
@@ -26,6 +26,7 @@ pub(super) async fn report(
 ) -> (Option<BotSecret>, Option<Instant>) {
     let mut next = status(object, &outcome, context.now());
     leasing::report(context, object, memory, &mut next);
+    report_emergency(object, &outcome, leasing::old_credentials(memory), &mut next, context.now());
     if object.status.as_ref() == Some(&next) {
         memory.unwritten = 0;
         return (None, None);
@@ -73,12 +74,10 @@ fn leave_unknown(rotation: &mut serde_json::Map<String, serde_json::Value>) {
 }
 
 async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretStatus) -> kube::Result<BotSecret> {
-    let api: Api<BotSecret> =
-        Api::namespaced(context.client.clone(), object.metadata.namespace.as_deref().unwrap_or_default());
     let mut fields = serde_json::to_value(next).map_err(kube::Error::SerdeError)?;
     // In a merge patch what is left out stays: say what is gone.
     if let Some(fields) = fields.as_object_mut() {
-        for name in ["target", "rollout", "rotation", "lastHandledRefresh", "leases"] {
+        for name in ["target", "rollout", "rotation", "emergency", "lastHandledRefresh", "leases"] {
             fields.entry(name).or_insert(serde_json::Value::Null);
         }
         if let Some(rollout) = fields.get_mut("rollout").and_then(serde_json::Value::as_object_mut) {
@@ -88,6 +87,17 @@ async fn write_status(context: &Context, object: &BotSecret, next: &BotSecretSta
             leave_unknown(rotation);
         }
     }
+    patch_status(context, object, &fields).await
+}
+
+/// Writes these fields of the status, if the object is as it was seen.
+pub(super) async fn patch_status(
+    context: &Context,
+    object: &BotSecret,
+    fields: &serde_json::Value,
+) -> kube::Result<BotSecret> {
+    let api: Api<BotSecret> =
+        Api::namespaced(context.client.clone(), object.metadata.namespace.as_deref().unwrap_or_default());
     let patch = serde_json::json!({
         "metadata": { "uid": object.metadata.uid, "resourceVersion": object.metadata.resource_version },
         "status": fields,

@@ -7,6 +7,7 @@ mod away;
 mod back;
 mod bank;
 mod clocks;
+mod emergency;
 mod ends;
 mod issues;
 mod jobs;

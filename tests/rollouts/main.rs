@@ -6,6 +6,7 @@ mod argo;
 mod back;
 mod common;
 mod downtime;
+mod emergency;
 mod faults;
 mod kills;
 mod leaders;

@@ -13,6 +13,7 @@ mod cluster;
 pub mod later;
 mod operator;
 mod proxy;
+pub mod rotate;
 mod vault;
 mod world;
 

@@ -55,6 +55,7 @@ pub(super) async fn revoke(
     let error = match revoked(context, observed, holdings, at, &record).await {
         Ok(how) => {
             context.metrics.lease_revocations.inc();
+            note_end(holdings, &record, true);
             let before = how == Revoked::Before;
             tracing::info!(namespace, bot_secret, stage = ?record.stage, ended_before = before, "a credential was revoked");
             return true;
@@ -70,6 +71,7 @@ pub(super) async fn revoke(
     };
     if lasting {
         context.metrics.leases_left_to_end.inc();
+        note_end(holdings, &record, false);
         tracing::warn!(
             namespace,
             bot_secret,
@@ -83,6 +85,12 @@ pub(super) async fn revoke(
         held.failed(Instant::now());
     }
     false
+}
+
+fn note_end(holdings: &mut Holdings, record: &Record, revoked: bool) {
+    if let Some(demand) = &mut holdings.demand {
+        demand.note_end(record, revoked);
+    }
 }
 
 async fn revoked(

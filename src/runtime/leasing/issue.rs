@@ -20,7 +20,7 @@ use crate::{
     deadline::within,
     fetch::{Desk, Holding, ServiceAccount},
     leases::{Circumstances, FINALIZER, Held, Holdings, Keys, Part, Place, Record, Stage, wait},
-    plan::{Memory, Retry, refresh_requested},
+    plan::{Memory, Retry, emergency_due, refresh_requested},
     report::{Notice, Problem, Reason},
     secret::SecretText,
     stores::{ErrorClass, IssueRequest, Issued, IssuingLogin, Payload, RemoteKey, RemoteSecret, StoreError},
@@ -44,7 +44,10 @@ pub(in crate::runtime) async fn issued(
     memory.leases.refusals.keep(|known| entries.iter().any(|entry| entry.fingerprint.0 == known));
     // All of them before the first is issued: it would wait for the others.
     let due: Vec<_> = entries.iter().filter(|entry| standing(entry, &memory.leases, &entries).is_none()).collect();
-    if refresh_requested(&observed.bot_secret).is_none() {
+    // Who asks has one try at once; a rotation at once stands for longer than that.
+    let is_asked = refresh_requested(&observed.bot_secret).is_some()
+        || memory.failures == 0 && emergency_due(&observed.bot_secret).is_some();
+    if !is_asked {
         let refused = due.iter().find_map(|entry| {
             let circumstances = Circumstances::of(entry.store, account);
             memory.leases.refusals.standing(&entry.fingerprint, &circumstances, Instant::now())
@@ -154,6 +157,7 @@ async fn issue(
         places: vec![Place::at(observed.bot_secret.target_name())],
         unseen: names_workloads(&observed.bot_secret),
         token_ends: token_left.and_then(|left| now.checked_add(SignedDuration::try_from(left).ok()?).ok()),
+        request: last_request(&observed.bot_secret),
     };
     if let Err(problem) = put_on_record(context, keys, observed, holdings, &record).await {
         // It holds nothing yet: should this fail, it ends by itself.
@@ -178,6 +182,13 @@ async fn issue(
             Err(failed(&error))
         }
     }
+}
+
+/// The last rotation at once that was asked for: who tells by it whether this
+/// credential came before or after needs no clock.
+fn last_request(object: &BotSecret) -> String {
+    let record = object.status.as_ref().and_then(|status| status.emergency.as_ref());
+    record.map(|record| record.id.clone()).unwrap_or_default()
 }
 
 /// What an entry asks for: of two paths that take turns, what is good for longer.

@@ -6,6 +6,7 @@
 //! are looked at anew after a restart, so nothing here is lost with the process
 //! but the logins' tokens.
 
+mod demanded;
 mod end;
 mod foresee;
 mod issue;
@@ -22,7 +23,10 @@ use k8s_openapi::{
 };
 use tokio::time::Instant;
 
-use self::stages::{align, doubt, is_untouched, names_workloads};
+use self::{
+    demanded::{condemned, is_demanded, note_demand},
+    stages::{align, doubt, is_untouched, names_workloads},
+};
 use super::{Context, syncing};
 use crate::{
     api::{
@@ -39,6 +43,7 @@ use crate::{
     watch::Observed,
 };
 
+pub(super) use demanded::old_credentials;
 pub(super) use end::conclude;
 pub(super) use issue::issued;
 pub(super) use restore::{Back, Restorable, restorable, restore};
@@ -113,6 +118,7 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     }
     let keys = Keys::of(&context.digest_key);
     load(context, &keys, observed, &mut memory.leases).await;
+    note_demand(object, memory);
     let entries = entries(&keys, observed);
     align(observed, &entries, &mut memory.leases);
     let released = release::released(context, observed, &mut memory.leases).await;
@@ -182,6 +188,7 @@ pub(super) fn after_write(context: &Context, observed: &Observed, memory: &mut M
     if !memory.leases.loaded {
         return;
     }
+    note_demand(&observed.bot_secret, memory);
     let keys = Keys::of(&context.digest_key);
     align(observed, &entries(&keys, observed), &mut memory.leases);
     if memory.leases.held.iter().any(|held| held.record.stage == Stage::Retiring) && memory.leases.look.is_none() {
@@ -202,6 +209,7 @@ pub(super) fn after_write(context: &Context, observed: &Observed, memory: &mut M
                 facts(&entries, &memory.leases, at, false).and_then(|facts| renewal(&facts, memory.leases.rollout))
             }
             Step::Renew | Step::Replace => retry.or_else(|| Some(Instant::now() + SOON)),
+            Step::Revoke if condemned(&memory.leases, at) => retry.or_else(|| Some(Instant::now())),
             Step::Revoke | Step::Ended => retry,
         };
         wake(&mut memory.leases.next, until);
@@ -230,6 +238,7 @@ fn facts<'a>(entries: &[Entry<'_>], holdings: &'a Holdings, at: usize, released:
         retry: held.retry,
         released,
         came_back: holdings.came_back,
+        condemned: condemned(holdings, at),
     })
 }
 
@@ -277,7 +286,9 @@ fn is_candidate(held: &Held, fingerprint: &Fingerprint) -> bool {
 
 /// The credential of an entry, if it need not be replaced.
 fn standing(entry: &Entry<'_>, holdings: &Holdings, entries: &[Entry<'_>]) -> Option<usize> {
-    chosen(entry, holdings, entries).filter(|at| step(entries, holdings, *at, false) != Step::Replace)
+    // Not by its step: what is to be replaced now is renewed until it is.
+    let good = |at: &usize| !is_demanded(holdings, *at) && step(entries, holdings, *at, false) != Step::Replace;
+    chosen(entry, holdings, entries).filter(good)
 }
 
 /// Takes in what is on record, in the status and on the Secret.

@@ -54,6 +54,10 @@ pub(in crate::runtime) fn restorable(
     if back.len() != asked.len() || !back.iter().all(fits) {
         return Restorable::No("the spec asks for other credentials by now");
     }
+    let last = observed.bot_secret.status.as_ref().and_then(|status| status.emergency.as_ref());
+    if last.is_some_and(|last| last.revoke && back.iter().any(|one| one.record.request != last.id)) {
+        return Restorable::No("a rotation at once was to revoke a credential of it");
+    }
     for one in &back {
         match lives(one, &memory.leases) {
             Some(true) => {}

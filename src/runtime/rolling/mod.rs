@@ -24,7 +24,7 @@ use crate::{
         BotSecret, Rollout, RolloutState, RotationPhase, RotationStatus, State, WorkloadChoice, WorkloadStatus,
         previous_secret,
     },
-    plan::{Memory, Retry},
+    plan::{Memory, Retry, emergency},
     report::{Problem, Reason, RolloutReport, WorkloadReport},
     rollout::{Bounds, Course, Place, RollOutError, Standing, Turns, WorkloadState, is_open, next_rotation, turns},
     watch::Observed,
@@ -310,10 +310,11 @@ fn standing<'a>(seen: &'a Seen<'_>, place: Place) -> Standing<'a> {
     }
 }
 
-/// Whether a value of it ends by itself, or what is rolled is to mend what a
-/// workload failed on: then no window and no interval holds it up.
+/// Whether a value of it ends by itself, what is rolled is to mend what a workload
+/// failed on, or somebody wants it now: then no window and no interval holds it up.
 fn is_urgent(object: &BotSecret, state: &State) -> bool {
-    state.taken_back.is_some() || object.status.as_ref().is_some_and(|status| !status.leases.is_empty())
+    let is_wanted = || emergency(object).is_some();
+    state.taken_back.is_some() || is_wanted() || object.status.as_ref().is_some_and(|status| !status.leases.is_empty())
 }
 
 fn key_of(object: &BotSecret) -> Key {

@@ -16,7 +16,7 @@ use super::{Context, leasing, syncing, trying};
 use crate::{
     api::{BotSecret, Revision, Rollout, RotationPhase, State, WorkloadChoice, WorkloadStatus, previous_secret},
     apply::{Applied, ApplyProblem, AsideError, Before, Desired, Kept, Origin, Previous, apply},
-    plan::{BackNotes, Memory, Refused, Retry, refresh_requested},
+    plan::{BackNotes, Memory, Refused, Retry, is_forced},
     report::{Outcome, Problem, Reason, RolloutReport, SyncReport},
     rollout::{WorkloadState, is_open},
     watch::Observed,
@@ -225,7 +225,7 @@ pub(super) async fn hold_off(
     // Made with a digest key that was lost it cannot be compared: losing the key
     // must roll nothing.
     let comparable = failed.key == key.id();
-    if refresh_requested(object).is_some() || comparable && (!same || is_asked_for(object, &failed)) {
+    if is_forced(object) || comparable && (!same || is_asked_for(object, &failed)) {
         return Ok(None);
     }
     if let Some(applied) = as_recorded(observed, source, comparable) {
