@@ -39,6 +39,10 @@ pub struct Metrics {
     pub panics: Counter,
     /// Values that changed at the source and were written.
     pub rotations: Counter,
+    /// New values that were written to their source, or asked of their manager.
+    pub rotations_triggered: Counter,
+    /// BotSecrets with a value that is older than it may be.
+    pub rotation_overdue: Gauge,
     /// Patches that rolled a workload.
     pub rollouts: Counter,
     /// Values that were taken back.
@@ -90,6 +94,8 @@ impl Metrics {
             failures: Family::default(),
             panics: Counter::default(),
             rotations: Counter::default(),
+            rotations_triggered: Counter::default(),
+            rotation_overdue: Gauge::default(),
             rollouts: Counter::default(),
             rollbacks: Counter::default(),
             repairs: Counter::default(),
@@ -123,6 +129,16 @@ impl Metrics {
         registry.register("reconcile_panics", "Passes that ended in a panic", self.panics.clone());
         registry.register_with_unit("reconcile", "How long passes take", Unit::Seconds, self.seconds.clone());
         registry.register("rotations", "Changes of values that were written", self.rotations.clone());
+        registry.register(
+            "rotations_triggered",
+            "New values that were written to their source or asked of their manager",
+            self.rotations_triggered.clone(),
+        );
+        registry.register(
+            "rotation_overdue",
+            "BotSecrets with a value that is older than rotation.maxAge",
+            self.rotation_overdue.clone(),
+        );
         registry.register("rollouts", "Patches that rolled a workload", self.rollouts.clone());
         registry.register("rollbacks", "Values that were taken back after a workload failed", self.rollbacks.clone());
         registry.register("repairs", "Changes by others that were undone", self.repairs.clone());

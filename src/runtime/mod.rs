@@ -11,6 +11,7 @@ mod own_audiences;
 mod pass;
 mod referred;
 mod rolling;
+mod rotating;
 mod server;
 mod syncing;
 mod taking_back;

@@ -8,7 +8,7 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use super::{Context, leasing};
+use super::{Context, leasing, rotating};
 use crate::{
     api::{BotSecret, BotSecretStatus, RotationPhase},
     deadline::within,
@@ -26,6 +26,7 @@ pub(super) async fn report(
 ) -> (Option<BotSecret>, Option<Instant>) {
     let mut next = status(object, &outcome, context.now());
     leasing::report(context, object, memory, &mut next);
+    rotating::report(object, memory, &mut next, context.now());
     if object.status.as_ref() == Some(&next) {
         memory.unwritten = 0;
         return (None, None);
