@@ -125,7 +125,7 @@ pub struct KeyPair {
     /// The property of the same remote secret that gets the public key (PEM),
     /// for whoever verifies. None when not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 253))]
     pub public_key_property: Option<String>,
 }
 

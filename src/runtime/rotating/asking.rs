@@ -72,8 +72,9 @@ async fn ask(
     tracing::info!(namespace, bot_secret, remote_secret = %source.key, attempt, "manager asked to rotate");
     context.metrics.rotations_triggered.inc();
     notes.asked.insert(source.clone(), Asked { at: Instant::now(), looks: 0 });
+    // One that does it at once has ended the old value: the new one is read at once.
     memory.wanted_since.get_or_insert_with(Instant::now);
-    Ok(FIRST_LOOK)
+    Ok(Duration::ZERO)
 }
 
 /// Names the attempt to take the place of this very value: the same for whoever
