@@ -14,17 +14,18 @@ mod store;
 
 pub use bot_secret::{
     BotSecret, BotSecretSpec, Canary, CreationPolicy, DataEntry, DataFromEntry, DecodingStrategy, DeletionPolicy,
-    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, KeepPreviousSpec, MetadataPolicy, OnCollision, OnFailure,
-    OrderEntry, RemoteRef, Rewrite, RewriteRegexp, RewriteTransform, Rollout, SecretType, StoreKind, StoreRef, Target,
-    Template, TemplateMergePolicy, Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
+    DynamicMethod, DynamicRef, ExtractRef, FindName, FindRef, Generate, KeepPreviousSpec, KeyAlgorithm, KeyPair,
+    MetadataPolicy, OnCollision, OnFailure, OrderEntry, Password, RemoteRef, Rewrite, RewriteRegexp, RewriteTransform,
+    Rollout, Rotation, RotationSchedule, SecretType, StoreKind, StoreRef, Target, Template, TemplateMergePolicy,
+    Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
 pub use duration::{Interval, Timeout};
 pub use emergency::{EmergencyPhase, EmergencyStatus, LONGEST_REASON, RotateRequest, legible};
 pub use names::{
-    ANNOTATION_ATTEMPT, ANNOTATION_CANDIDATE, ANNOTATION_CRON_JOB, ANNOTATION_REFRESH, ANNOTATION_ROTATE,
-    ANNOTATION_STATE, LABEL_CANDIDATE, LABEL_MERGED, LABEL_OWNER, LABEL_PREVIOUS, STATE_PREFIX, candidate_attempt,
-    candidate_job, candidate_secret, delivery_annotation, field_manager, issued_annotation, marker_annotation,
-    owner_label, previous_secret, state_annotation,
+    ANNOTATION_ATTEMPT, ANNOTATION_CANDIDATE, ANNOTATION_CRON_JOB, ANNOTATION_NEXT, ANNOTATION_REFRESH,
+    ANNOTATION_ROTATE, ANNOTATION_STATE, LABEL_CANDIDATE, LABEL_MERGED, LABEL_NEXT, LABEL_OWNER, LABEL_PREVIOUS,
+    STATE_PREFIX, candidate_attempt, candidate_job, candidate_secret, delivery_annotation, field_manager,
+    issued_annotation, marker_annotation, next_secret, owner_label, previous_secret, state_annotation,
 };
 pub use state::{KeptValue, KeyChange, Renewal, Revision, State, TakenBack, rolling_digests};
 pub use status::{

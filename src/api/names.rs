@@ -27,6 +27,12 @@ pub const ANNOTATION_ATTEMPT: &str = "botsecret.dev/candidate-attempt";
 /// owner's label, as for a candidate.
 pub const LABEL_PREVIOUS: &str = "botsecret.dev/previous";
 
+/// On the Secret that keeps a new value until it is at its source: the BotSecret
+/// whose it is. Not the owner's label, as for a candidate.
+pub const LABEL_NEXT: &str = "botsecret.dev/next";
+/// On the same: where the value goes, and proof that the operator said so (JSON).
+pub const ANNOTATION_NEXT: &str = "botsecret.dev/next-value";
+
 /// Annotation in a workload's pod template that carries the revision of
 /// `secret`. Changing it is what makes the workload's controller roll.
 #[must_use]
@@ -80,6 +86,12 @@ pub fn candidate_secret(target: &str) -> String {
 #[must_use]
 pub fn previous_secret(target: &str) -> String {
     format!("{target}-previous")
+}
+
+/// Name of the Secret that keeps a new value of `target` until it is at its source.
+#[must_use]
+pub fn next_secret(target: &str) -> String {
+    format!("{target}-next")
 }
 
 /// Name of the Job that tries the data of this fingerprint.

@@ -12,6 +12,7 @@ mod desired;
 mod error;
 #[cfg(test)]
 mod loss_tests;
+mod next;
 mod overlap;
 mod previous;
 mod recorded;
@@ -21,6 +22,7 @@ pub use aside::{Aside, AsideError};
 pub use decide::{Known, differences, next_state};
 pub use desired::{Desired, Origin};
 pub use error::{ApplyError, ApplyProblem};
+pub use next::{Next, NextFound, NextNote};
 pub use overlap::{KeepPrevious, Overlap, overlap_ends};
 pub use previous::{Kept, Previous};
 pub use recorded::{is_as_recorded, rolling_digest};

@@ -24,13 +24,17 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use crate::{api::BotSecretSpec, secret::SecretData};
+use crate::{
+    api::BotSecretSpec,
+    secret::{SecretBytes, SecretData},
+    stores::RemoteSecret,
+};
 
 pub use checks::{MAX_SIZE, is_secret_key};
 pub use digest::DigestKey;
 pub use error::{BuildError, BuildErrorKind};
 pub use foresee::foresee;
-pub use sources::{Inputs, Search, Source, keys_filled_by, searches, sources};
+pub use sources::{Inputs, Search, Source, generated, keys_filled_by, rotated, searches, sources};
 
 /// What a Secret is to hold.
 #[derive(Debug)]
@@ -39,6 +43,12 @@ pub struct Built {
     pub data: SecretData,
     /// Those of its keys whose change rolls no workload.
     pub quiet: BTreeSet<String>,
+}
+
+/// One property of what was read, or the whole, where it is there.
+#[must_use]
+pub fn value_of(read: &RemoteSecret, property: Option<&str>) -> Option<SecretBytes> {
+    property::Content::of(read).value(property).ok()
 }
 
 /// The Secret's data, whole, or why it cannot be had.

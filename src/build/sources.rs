@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    api::{BotSecretSpec, DataFromEntry, FindRef, MetadataPolicy, StoreKind, StoreRef},
+    api::{BotSecretSpec, DataFromEntry, FindRef, Generate, MetadataPolicy, StoreKind, StoreRef},
     stores::{FindQuery, RemoteKey, RemoteSecret},
 };
 
@@ -129,4 +129,30 @@ pub fn sources(spec: &BotSecretSpec, found: &BTreeMap<Search, Vec<String>>) -> V
 pub fn keys_filled_by(spec: &BotSecretSpec, source: &Source) -> Vec<String> {
     let filled = spec.data.iter().filter(|entry| of_data(spec, entry).as_ref() == Some(source));
     filled.map(|entry| entry.secret_key.clone()).collect()
+}
+
+/// The remote secrets that a spec has rotated, each once: those that get what is
+/// generated, else all that `data` and `extract` read in their newest version.
+#[must_use]
+pub fn rotated(spec: &BotSecretSpec) -> Vec<Source> {
+    let Some(rotation) = spec.rotation.as_ref().filter(|rotation| rotation.is_triggered()) else { return Vec::new() };
+    let is_made = |key: &str| rotation.generate.iter().any(|made| made.secret_key == key);
+    let all = rotation.generate.is_empty();
+    let single = spec.data.iter().filter(|entry| all || is_made(&entry.secret_key));
+    let single = single.filter_map(|entry| of_data(spec, entry));
+    let extracted = spec.data_from.iter().filter(|_| all).filter_map(|entry| of_extract(spec, entry));
+    let mut seen = BTreeSet::new();
+    let newest = single.chain(extracted).filter(|source| source.key.version.is_none() && !source.key.metadata);
+    newest.filter(|source| seen.insert(source.clone())).collect()
+}
+
+/// What a spec has generated for this remote secret, and of which property.
+#[must_use]
+pub fn generated<'a>(spec: &'a BotSecretSpec, source: &Source) -> Vec<(&'a Generate, Option<&'a str>)> {
+    let rules = spec.rotation.iter().flat_map(|rotation| &rotation.generate);
+    let with_entry = rules.filter_map(|rule| {
+        let entry = spec.data.iter().find(|entry| entry.secret_key == rule.secret_key)?;
+        (of_data(spec, entry).as_ref() == Some(source)).then_some((rule, entry.remote_ref.property.as_deref()))
+    });
+    with_entry.collect()
 }

@@ -23,6 +23,7 @@ mod patient;
 mod seat;
 mod token;
 mod way;
+mod write;
 
 use std::{
     collections::HashMap,
@@ -85,6 +86,8 @@ pub struct ResolvedStore {
     pub proxy: Option<String>,
     /// How hard it may be asked.
     pub limits: Limits,
+    /// Whether values may be rotated through it.
+    pub allows_rotation: bool,
     /// The Secrets that hold its own credentials, as the watch sees them.
     pub credentials: ReferredSecrets,
 }

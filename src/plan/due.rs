@@ -73,7 +73,10 @@ pub fn due(observed: &Observed, memory: &Memory, now: Instant) -> Due {
     if memory.leases.due || memory.overlap_over || is_drifted(observed) {
         return Due::Read { since: now, urgent: true };
     }
-    if is_read_for_good(observed) {
+    // What was read only once, and not by this process, is as old as its source
+    // says: it is rotated by that.
+    let is_rotated = object.spec.rotator().is_some() && memory.rotation.is_none();
+    if is_read_for_good(observed) && !is_rotated {
         // What ends is had anew all the same.
         return match memory.renewal {
             Some(renewal) if renewal.due <= now => Due::Read { since: renewal.due, urgent: false },

@@ -38,6 +38,7 @@ fn observed(change: &Value) -> Observed {
         bot_secret: Arc::new(serde_json::from_value::<BotSecret>(object).expect("a BotSecret")),
         stores: BTreeMap::new(),
         account: None,
+        rotator: None,
         secret: Some(Arc::new(SecretFacts::of(secret.metadata))),
         lost: None,
         workloads: Vec::new(),
@@ -124,6 +125,17 @@ fn a_rotation_at_once_is_read_for_until_there_is_a_value_whatever_the_interval()
     for phase in ["Written", "RolledOut"] {
         assert_eq!(due(&observed(&request(phase)), &synced(now), now), Due::Later(None), "{phase}");
     }
+}
+
+#[test]
+fn what_is_read_once_and_rotated_is_read_once_by_each_process() {
+    let now = Instant::now();
+    let once = |rotation: Value| observed(&json!({ "spec": { "refreshInterval": "0", "rotation": rotation } }));
+    let restarted = Memory { read_generation: None, next_read: None, ..synced(now) };
+    assert_eq!(due(&once(json!({ "maxAge": "1h" })), &restarted, now), Due::Later(None));
+    assert!(matches!(due(&once(json!({ "every": "1h" })), &restarted, now), Due::Read { .. }));
+    let read = Memory { next_read: None, rotation: Some(Box::default()), ..synced(now) };
+    assert_eq!(due(&once(json!({ "every": "1h" })), &read, now), Due::Later(None));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::Renewal;
+use super::{Renewal, RotationNotes};
 use crate::{
     leases::Holdings,
     report::{Outcome, Problem},
@@ -83,6 +83,8 @@ pub struct Memory {
     pub back: BackNotes,
     /// Credentials that were issued for it.
     pub leases: Holdings,
+    /// How old its values are and which are rotated, where the spec asks.
+    pub rotation: Option<Box<RotationNotes>>,
 }
 
 /// Notes on a new value that is tried before it is written.

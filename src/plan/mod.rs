@@ -6,6 +6,7 @@ mod due;
 mod memory;
 mod queue;
 mod renewal;
+mod rotation;
 
 pub use at_once::{emergency, emergency_due, is_forced, rotation_requested, unrecorded};
 pub use backoff::{Clock, Retry, next_tick, retry_delay};
@@ -13,3 +14,4 @@ pub use due::{Due, due, is_synced, is_tried, refresh_requested};
 pub use memory::{BackNotes, CandidateNotes, Memory, Refused, Repairs};
 pub use queue::Queue;
 pub use renewal::Renewal;
+pub use rotation::{Asked, AtSource, Look, RotationNotes, ScheduleError, Step, due_at, look, next_step};

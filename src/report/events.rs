@@ -56,6 +56,11 @@ pub fn notices(before: &BotSecret, after: &BotSecretStatus, outcome: &Outcome) -
         let note = format!("Secret {target} holds the current values again");
         notices.push(Notice { warning: false, reason: "Recovered", action: "Sync", note });
     }
+    let rotated = find(&after.conditions, "Rotated").filter(|now| now.status == "False");
+    if let Some(late) = rotated.filter(|now| changed(find(old, "Rotated"), now)) {
+        let reason = Reason::from_name(&late.reason).unwrap_or(Reason::InternalError).name();
+        notices.push(Notice { warning: true, reason, action: "Rotate", note: late.message.clone() });
+    }
     notices.extend(rollout_notices(old, after, outcome));
     notices.extend(end_of_emergency(before, after));
     notices

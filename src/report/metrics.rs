@@ -41,6 +41,10 @@ pub struct Metrics {
     pub rotations: Counter,
     /// Rotations that somebody wanted at once.
     pub emergency_rotations: Counter,
+    /// New values that were written to their source, or asked of their manager.
+    pub rotations_triggered: Counter,
+    /// BotSecrets with a value that is older than it may be.
+    pub rotation_overdue: Gauge,
     /// Patches that rolled a workload.
     pub rollouts: Counter,
     /// Values that were taken back.
@@ -93,6 +97,8 @@ impl Metrics {
             panics: Counter::default(),
             rotations: Counter::default(),
             emergency_rotations: Counter::default(),
+            rotations_triggered: Counter::default(),
+            rotation_overdue: Gauge::default(),
             rollouts: Counter::default(),
             rollbacks: Counter::default(),
             repairs: Counter::default(),
@@ -130,6 +136,16 @@ impl Metrics {
             "emergency_rotations",
             "Rotations at once that somebody asked for",
             self.emergency_rotations.clone(),
+        );
+        registry.register(
+            "rotations_triggered",
+            "New values that were written to their source or asked of their manager",
+            self.rotations_triggered.clone(),
+        );
+        registry.register(
+            "rotation_overdue",
+            "BotSecrets with a value that is older than rotation.maxAge",
+            self.rotation_overdue.clone(),
         );
         registry.register("rollouts", "Patches that rolled a workload", self.rollouts.clone());
         registry.register("rollbacks", "Values that were taken back after a workload failed", self.rollbacks.clone());

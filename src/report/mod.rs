@@ -8,6 +8,7 @@ mod metrics;
 mod outcome;
 mod reason;
 mod rolled_out;
+mod rotated;
 mod status;
 
 pub use candidate::CandidateReport;
@@ -16,4 +17,5 @@ pub use events::{Emitter, Notice, notices};
 pub use metrics::Metrics;
 pub use outcome::{Outcome, Problem, RolloutReport, SyncReport, WorkloadReport};
 pub use reason::Reason;
+pub use rotated::{Rotated, rotated};
 pub use status::status;

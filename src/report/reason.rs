@@ -73,6 +73,10 @@ pub enum Reason {
     CandidateRejected,
     /// A new value cannot be tried as the spec says.
     VerifyInvalid,
+    /// A value is older than it may be.
+    RotationOverdue,
+    /// The manager, the store or the spec does not let a value be rotated.
+    RotationRefused,
     /// A leased credential cannot be renewed.
     LeaseNotRenewable,
     /// A leased credential ended before it was replaced.
@@ -87,7 +91,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::Synced,
         Self::Suspended,
         Self::UpToDate,
@@ -122,6 +126,8 @@ impl Reason {
         Self::CandidatePending,
         Self::CandidateRejected,
         Self::VerifyInvalid,
+        Self::RotationOverdue,
+        Self::RotationRefused,
         Self::LeaseNotRenewable,
         Self::LeaseLost,
         Self::Contested,
@@ -167,6 +173,8 @@ impl Reason {
             Self::CandidatePending => "CandidatePending",
             Self::CandidateRejected => "CandidateRejected",
             Self::VerifyInvalid => "VerifyInvalid",
+            Self::RotationOverdue => "RotationOverdue",
+            Self::RotationRefused => "RotationRefused",
             Self::LeaseNotRenewable => "LeaseNotRenewable",
             Self::LeaseLost => "LeaseLost",
             Self::Contested => "Contested",

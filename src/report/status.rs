@@ -115,6 +115,12 @@ pub(super) struct Conditions<'a> {
     now: Timestamp,
 }
 
+impl<'a> Conditions<'a> {
+    pub(super) fn new(list: &'a mut Vec<Condition>, generation: Option<i64>, now: Timestamp) -> Self {
+        Self { list, generation, now }
+    }
+}
+
 impl Conditions<'_> {
     /// Sets a condition; its transition time moves only with its status.
     pub(super) fn set(&mut self, type_: &str, holds: bool, reason: Reason, message: &str) {

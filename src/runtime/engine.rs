@@ -280,6 +280,7 @@ impl Engine {
     fn count(&self) {
         let (ready, not_ready) = self.world.count_ready();
         self.context.metrics.count_objects(ready, not_ready);
+        self.context.metrics.rotation_overdue.set(i64::try_from(self.world.count_overdue()).unwrap_or(i64::MAX));
     }
 }
 

@@ -12,6 +12,7 @@ mod own_audiences;
 mod pass;
 mod referred;
 mod rolling;
+mod rotating;
 mod server;
 mod syncing;
 mod taking_back;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     Context, emergency, leasing,
     noting::{failed, log_failure, note_written, stale_from, succeeded},
-    overlapping, rolling,
+    overlapping, rolling, rotating,
     syncing::{self, Synced},
     taking_back::{self, Back},
     telling::report,
@@ -68,12 +68,16 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     let mut ends = None;
     if let SyncReport::Suspended { ended } = &mut outcome.sync {
         memory.next_look = None;
+        if let Some(rotation) = &mut memory.rotation {
+            rotation.again = None;
+        }
         rolling::let_go(context, &observed.bot_secret);
         let live = memory.leases.held.iter().filter(|held| held.record.stage == Stage::Live);
         (*ended, ends) = known_ends(live.filter_map(|held| held.parts.as_deref()).flatten(), Instant::now());
     } else {
         outcome.rollout = Box::pin(roll(context, &observed, &mut memory)).await;
         outcome.forgot_previous = Box::pin(taking_back::forget(context, &observed, &outcome)).await;
+        Box::pin(rotating::tend(context, &observed, &mut memory)).await;
     }
     let (object, retry) = Box::pin(report(context, &observed.bot_secret, outcome, &mut memory)).await;
     let told = object.as_ref().unwrap_or(&observed.bot_secret);
@@ -87,8 +91,18 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     context.metrics.passed(started.elapsed().as_secs_f64(), failure);
     let too_old = stale_from(&observed.bot_secret, &memory).filter(|at| *at > Instant::now());
     let overlap = memory.overlap_ends.filter(|at| *at > Instant::now());
-    let again =
-        [retry, memory.next_read, memory.next_look, memory.leases.next, memory.back.again, too_old, ends, overlap];
+    let turn = memory.rotation.as_ref().and_then(|rotation| rotation.again);
+    let again = [
+        retry,
+        memory.next_read,
+        memory.next_look,
+        memory.leases.next,
+        memory.back.again,
+        too_old,
+        ends,
+        overlap,
+        turn,
+    ];
     let again = again.into_iter().flatten().min();
     let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
     Done { memory, secret, object, again }
@@ -118,8 +132,7 @@ pub(super) async fn after_fault(context: &Context, object: &BotSecret) -> Done {
     // Counts as a failure, so that no event starts a pass before its time.
     let generation = object.metadata.generation;
     let uid = object.metadata.uid.clone();
-    let memory =
-        Memory { uid, failures: 1, read_generation: generation, next_read: Some(again), ..Memory::default() };
+    let memory = Memory { uid, failures: 1, read_generation: generation, next_read: Some(again), ..Memory::default() };
     let mut memory = Box::new(memory);
     let (object, retry) = report(context, object, outcome, &mut memory).await;
     Done { memory, secret: None, object, again: Some(retry.map_or(again, |retry| retry.min(again))) }

@@ -11,7 +11,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Context, leasing, overlapping, taking_back, trying};
+use super::{Context, leasing, overlapping, rotating, taking_back, trying};
 use crate::{
     api::{BotSecret, CreationPolicy, DeletionPolicy, Provider, Revision, State, StoreKind, StoreRef, TargetStatus},
     apply::{Applied, Before, Desired, apply, delete, rolling_digest},
@@ -86,6 +86,7 @@ pub(super) async fn sync(
     };
     memory.missing_since = None;
     let versions = versions(observed, memory, &inputs.reads, since)?;
+    rotating::note(object, &inputs, memory);
     // Last, and only when all the rest could be read: each is made to be used.
     inputs.issued = Box::pin(leasing::issued(context, observed, account, memory, &inputs)).await?;
     let built = build::data(&object.spec, &inputs).map_err(|error| Problem::of_build(&error))?;

@@ -8,7 +8,7 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use super::{Context, leasing};
+use super::{Context, leasing, rotating};
 use crate::{
     api::{BotSecret, BotSecretStatus, RotationPhase},
     deadline::within,
@@ -27,6 +27,7 @@ pub(super) async fn report(
     let mut next = status(object, &outcome, context.now());
     leasing::report(context, object, memory, &mut next);
     report_emergency(object, &outcome, leasing::old_credentials(memory), &mut next, context.now());
+    rotating::report(object, memory, &mut next, context.now());
     if object.status.as_ref() == Some(&next) {
         memory.unwritten = 0;
         return (None, None);

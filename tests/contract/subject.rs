@@ -218,6 +218,7 @@ pub fn store(name: &str, provider: Provider, proxy: &FaultProxy) -> ResolvedStor
         provider,
         proxy: Some(proxy.url()),
         limits: limits(),
+        allows_rotation: false,
         credentials: ReferredSecrets::default(),
     }
 }

@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod credentials;
+mod generated;
 #[path = "../support/kubectl.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod kubectl;
 mod main_job;
+mod overdue;
 mod overlap;
 mod p1;
 mod p2;

@@ -25,6 +25,7 @@ mod stewards;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
+mod triggered;
 mod turns;
 mod unwritable;
 mod versions;

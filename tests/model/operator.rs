@@ -214,6 +214,7 @@ impl Shop {
             stores: BTreeMap::new(),
             lenders: BTreeMap::new(),
             account: None,
+            rotator: None,
             secret: None,
             lost: None,
             workloads,

@@ -191,6 +191,7 @@ async fn as_a_process_of_its_own() {
         provider: Provider::Aws(from(spec)),
         proxy: told["proxy"].as_str().map(str::to_owned),
         limits: Limits::default(),
+        allows_rotation: false,
         credentials: ReferredSecrets::default(),
     };
     let clients = HttpClients::new(ClusterEndpoint::default());

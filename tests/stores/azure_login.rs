@@ -279,6 +279,7 @@ fn azure_store_of(bot: &Bot, inner: &Value) -> botsecret::fetch::ResolvedStore {
         provider: botsecret::api::Provider::Azure(from(spec)),
         proxy: inner["proxy"].as_str().map(str::to_owned),
         limits: botsecret::api::Limits::default(),
+        allows_rotation: false,
         credentials: botsecret::fetch::ReferredSecrets { namespace: bot.namespace.clone(), ..Default::default() },
     }
 }

@@ -65,6 +65,7 @@ impl Azure {
             provider: Provider::Azure(from(spec)),
             proxy: Some(self.proxy.url()),
             limits: Limits::default(),
+            allows_rotation: false,
             credentials: ReferredSecrets { namespace: bot.namespace.clone(), ..ReferredSecrets::default() },
         }
     }

@@ -103,6 +103,7 @@ impl World {
             provider: Provider::Gcp(from(spec)),
             proxy: Some(self.proxy.url()),
             limits: Limits::default(),
+            allows_rotation: false,
             credentials: ReferredSecrets { namespace: namespace.clone(), ..ReferredSecrets::default() },
         }
     }

@@ -96,6 +96,7 @@ impl Bot {
             provider,
             proxy: None,
             limits: Limits::default(),
+            allows_rotation: false,
             credentials: ReferredSecrets { namespace: self.namespace.clone(), ..ReferredSecrets::default() },
         }
     }

@@ -5,6 +5,7 @@
 mod candidate;
 mod data;
 mod rollout;
+mod rotation;
 mod strategy;
 mod target;
 
@@ -20,6 +21,7 @@ pub use data::{
     MetadataPolicy, OnCollision, RemoteRef, Rewrite, RewriteRegexp, RewriteTransform,
 };
 pub use rollout::{Rollout, WorkloadChoice, WorkloadKind, WorkloadRef};
+pub use rotation::{Generate, KeyAlgorithm, KeyPair, Password, Rotation, RotationSchedule};
 pub use strategy::{Canary, OnFailure, OrderEntry, Window, WindowKind};
 pub use target::{CreationPolicy, DeletionPolicy, KeepPreviousSpec, SecretType, Target, Template, TemplateMergePolicy};
 
@@ -65,7 +67,17 @@ pub use target::{CreationPolicy, DeletionPolicy, KeepPreviousSpec, SecretType, T
     validation = Rule::new("has(self.storeRef) || ((!has(self.data) || self.data.all(d, has(d.storeRef))) && (!has(self.dataFrom) || self.dataFrom.all(d, has(d.storeRef))))")
         .message("no store: set storeRef, or a storeRef on every entry of data and dataFrom"),
     validation = Rule::new("(has(self.target) && has(self.target.type) ? self.target.type : 'Opaque') == (has(oldSelf.target) && has(oldSelf.target.type) ? oldSelf.target.type : 'Opaque') || (has(self.target) && has(self.target.name) ? self.target.name : '') != (has(oldSelf.target) && has(oldSelf.target.name) ? oldSelf.target.name : '')")
-        .message("a Secret's type cannot be changed: give the target a new name together with the new type")
+        .message("a Secret's type cannot be changed: give the target a new name together with the new type"),
+    validation = Rule::new("!has(self.rotation) || !has(self.rotation.generate) || self.rotation.generate.all(g, has(self.data) && self.data.exists(d, d.secretKey == g.secretKey))")
+        .message("rotation.generate names a key that data lacks: add the entry of data that reads it, whose remoteRef is where it is written to"),
+    validation = Rule::new("!has(self.rotation) || !has(self.rotation.generate) || !has(self.data) || self.data.all(d, !self.rotation.generate.exists(g, g.secretKey == d.secretKey) || (!has(d.remoteRef.version) && (!has(d.remoteRef.decodingStrategy) || d.remoteRef.decodingStrategy == 'None') && (!has(d.remoteRef.metadataPolicy) || d.remoteRef.metadataPolicy == 'None')))")
+        .message("what rotation.generate makes must be read as it was written: leave version, decodingStrategy and metadataPolicy out of its remoteRef"),
+    validation = Rule::new("!has(self.rotation) || !has(self.rotation.generate) || self.rotation.generate.all(g, !has(g.keyPair) || !has(g.keyPair.publicKeyProperty) || (has(self.data) && self.data.exists(d, d.secretKey == g.secretKey && has(d.remoteRef.property) && d.remoteRef.property != g.keyPair.publicKeyProperty)))")
+        .message("the public key lies beside the private one: write a remoteRef.property for the private key, other than publicKeyProperty"),
+    validation = Rule::new("!has(self.rotation) || !(has(self.rotation.every) || has(self.rotation.schedule)) || has(self.rotation.generate) || (has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && self.dataFrom.exists(d, has(d.extract)))")
+        .message("the manager rotates what data and dataFrom.extract read, and there is none of either: name remote secrets there, or take every and schedule out"),
+    validation = Rule::new("!has(self.rotation) || !(has(self.rotation.every) || has(self.rotation.schedule)) || has(self.rotation.generate) || !has(self.dataFrom) || !self.dataFrom.exists(d, has(d.dynamic))")
+        .message("a leased credential is replaced by its own clock: take dataFrom.dynamic into a BotSecret of its own, or every and schedule out")
 )]
 pub struct BotSecretSpec {
     /// The ServiceAccount of this namespace whose identity reads the values.
@@ -106,6 +118,9 @@ pub struct BotSecretSpec {
     /// Tries a new value before anybody reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
+    /// How old a value may become, and who makes the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
 }
 
 /// Names a store.

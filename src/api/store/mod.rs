@@ -149,6 +149,12 @@ pub struct StoreSpec {
     /// How hard the manager may be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Whether BotSecrets may rotate values through this store
+    /// (spec.rotation): have the manager make new ones, or write generated
+    /// ones. What each identity may write is for the manager's own policy to
+    /// say. false when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_rotation: Option<bool>,
 }
 
 /// How hard a manager may be asked.

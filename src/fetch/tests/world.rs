@@ -271,6 +271,7 @@ pub(in crate::fetch) fn store() -> ResolvedStore {
         proxy: None,
         provider: Provider::Vault(provider),
         limits: Limits::default(),
+        allows_rotation: false,
         credentials: ReferredSecrets::default(),
     }
 }

@@ -25,6 +25,11 @@ pub(super) enum Doing<'a> {
         policy_path: &'a str,
         role: &'a str,
     },
+    /// A new value is written, or the engine asked to make one.
+    Write {
+        policy_path: &'a str,
+        role: &'a str,
+    },
     /// Credentials are issued, renewed or revoked.
     Lease,
 }
@@ -75,7 +80,7 @@ pub(super) fn refusal(answer: &Answer, doing: &Doing<'_>) -> StoreError {
             Doing::LogIn { .. } if status == 500 && known(&said).is_some() => denied_login(&said, doing),
             // Its storage or a plugin failed on this path; a dead one says 502
             // to 504.
-            Doing::Read { .. } | Doing::Lease if status == 500 => {
+            Doing::Read { .. } | Doing::Write { .. } | Doing::Lease if status == 500 => {
                 unavailable("Vault answered 500").after(answer.retry_after).about_one()
             }
             _ => unavailable(format!("Vault answered {status}")).after(answer.retry_after),
@@ -112,6 +117,14 @@ fn client_error(status: u16, said: &str, doing: &Doing<'_>) -> StoreError {
             format!("permission denied: grant \"list\" on \"{policy_path}\" in a policy of {role}"),
         )
         .ending_session(),
+        (Doing::Write { policy_path, role }, 403) => StoreError::new(
+            ErrorClass::Denied,
+            format!("permission denied: grant \"update\" on \"{policy_path}\" in a policy of {role}"),
+        )
+        .ending_session(),
+        (Doing::Write { .. }, 400) if said.contains("check-and-set") => {
+            StoreError::new(ErrorClass::Conflict, "somebody else has written a new version since it was read")
+        }
         // A new mount of version 2, for its first moments.
         (_, 400) if said.contains("upgrading") => unavailable("the key/value engine is being upgraded to version 2"),
         (Doing::FindMount { .. }, 404) => {

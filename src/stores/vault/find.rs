@@ -17,7 +17,7 @@ use super::{
     Reader,
     answers::{self, Doing},
     invalid, metadata,
-    mounts::Engine,
+    mounts::{Engine, no_engine},
     paths::clean,
     unavailable,
 };
@@ -82,7 +82,7 @@ impl Start {
     fn listing(&self, folder: &str) -> Listing {
         let mount = &self.mount;
         let root = match self.engine {
-            Engine::One => mount.clone(),
+            Engine::One | Engine::Database => mount.clone(),
             Engine::Two => format!("{mount}/metadata"),
         };
         let path = if folder.is_empty() { format!("{root}/") } else { format!("{root}/{folder}/") };
@@ -95,6 +95,9 @@ impl Reader {
     pub(super) async fn look_for(&self, query: &FindQuery) -> Result<Vec<String>, StoreError> {
         let name = query.pattern()?;
         let start = self.start(query.path.as_deref()).await?;
+        if start.engine == Engine::Database {
+            return Err(no_engine(&start.mount));
+        }
         if !query.tags.is_empty() && start.engine == Engine::One {
             return Err(metadata::tags_need_second_engine());
         }

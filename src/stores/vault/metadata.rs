@@ -48,7 +48,7 @@ impl Reader {
             return Err(invalid("metadata has no versions: leave remoteRef.version out with metadataPolicy Fetch"));
         }
         let place = self.locate(&key.key).await?;
-        if place.engine == Engine::One {
+        if place.engine != Engine::Two {
             return Err(invalid(format!("{NONE_IN_FIRST}: leave remoteRef.metadataPolicy out")));
         }
         let answer = self.metadata_of(&place.mount, &place.path).await?;

@@ -16,6 +16,7 @@ mod mounts;
 mod paths;
 mod read;
 mod wire;
+mod write;
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use self::{
 };
 use super::{
     Audience, Backend, Capabilities, FindQuery, Identity, Opening, Pace, QuotaDomain, RemoteKey, RemoteSecret,
-    ServiceAccount, Session, StoreError,
+    ServiceAccount, Session, StoreError, WriteBack,
     error::{invalid, unavailable},
     read_each,
 };
@@ -75,7 +76,7 @@ impl Vault {
 #[async_trait]
 impl Backend for Vault {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: true, write_back: false, change_events: false }
+        Capabilities { batch: 1, leases: true, write_back: true, change_events: false }
     }
 
     fn issuer(&self) -> Option<&dyn super::Issuer> {
@@ -131,6 +132,14 @@ impl Session for Reader {
 
     async fn find(&self, query: &FindQuery) -> Result<Vec<String>, StoreError> {
         self.look_for(query).await
+    }
+
+    async fn write(&self, write: &WriteBack<'_>) -> Result<(), StoreError> {
+        self.write_version(write).await
+    }
+
+    async fn rotate(&self, key: &RemoteKey, _attempt: &str) -> Result<(), StoreError> {
+        self.rotate_role(key).await
     }
 }
 

@@ -27,3 +27,14 @@ pub(super) fn clean(path: &str, field: &str) -> Result<String, StoreError> {
     };
     Err(invalid(format!("{field} {problem}")))
 }
+
+/// The static role of a database engine that a path, which begins with its mount,
+/// leads to.
+pub(super) fn static_role<'a>(path: &'a str, mount: &str) -> Option<&'a str> {
+    static_role_below(path.strip_prefix(mount)?.strip_prefix('/')?)
+}
+
+/// The same of a path below the mount.
+pub(super) fn static_role_below(path: &str) -> Option<&str> {
+    path.strip_prefix("static-creds/")
+}

@@ -1,5 +1,6 @@
 //! Reads of the key/value engine.
 
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use vaultrs::api::{kv1::requests::GetSecretRequest, kv2::requests::ReadSecretRequest};
@@ -8,8 +9,8 @@ use super::{
     Reader,
     answers::{self, Doing},
     invalid,
-    mounts::Engine,
-    paths::clean,
+    mounts::{Engine, no_engine},
+    paths::{clean, static_role_below},
     unavailable,
 };
 use crate::{
@@ -29,7 +30,7 @@ impl Place {
     /// The path that a policy must name.
     fn in_policy(&self) -> String {
         match self.engine {
-            Engine::One => format!("{}/{}", self.mount, self.path),
+            Engine::One | Engine::Database => format!("{}/{}", self.mount, self.path),
             Engine::Two => format!("{}/data/{}", self.mount, self.path),
         }
     }
@@ -44,11 +45,11 @@ impl Reader {
         let version = key.version.as_deref().map(version_number).transpose()?;
         let (mount, path) = (place.mount.clone(), place.path.clone());
         let answer = match (place.engine, version) {
-            (Engine::One, Some(_)) => {
-                let message = "version 1 of the key/value engine keeps no versions: leave remoteRef.version out";
+            (Engine::One | Engine::Database, Some(_)) => {
+                let message = "only version 2 of the key/value engine keeps versions: leave remoteRef.version out";
                 return Err(invalid(message));
             }
-            (Engine::One, None) => {
+            (Engine::One | Engine::Database, None) => {
                 self.wire.send(&GetSecretRequest { mount, path }, Some(&self.token), &self.pace).await?
             }
             (Engine::Two, version) => {
@@ -56,8 +57,8 @@ impl Reader {
             }
         };
         let read = match answer.status.as_u16() {
-            200 if place.engine == Engine::One => first_engine(&answer.body),
-            200 => second_engine(&answer.body),
+            200 if place.engine == Engine::Two => second_engine(&answer.body),
+            200 => first_engine(&answer.body, static_role_below(&place.path).is_some()),
             404 => Err(missing(&answer, &place, version)),
             _ => {
                 let policy_path = place.in_policy();
@@ -82,6 +83,10 @@ impl Reader {
                 None => return Err(invalid("remoteRef.key names a mount only: add the secret's path below it")),
             },
         };
+        // Anything else there is issued by the read.
+        if engine == Engine::Database && static_role_below(&path).is_none() {
+            return Err(no_engine(&mount));
+        }
         Ok(Place { mount, path, engine, looked_up })
     }
 
@@ -128,18 +133,25 @@ struct One<'a> {
     lease_id: String,
 }
 
-fn first_engine(body: &[u8]) -> Result<RemoteSecret, StoreError> {
+/// When the password of a static role was last changed.
+#[derive(Deserialize)]
+struct StaticRole {
+    last_vault_rotation: Timestamp,
+}
+
+fn first_engine(body: &[u8], is_static_role: bool) -> Result<RemoteSecret, StoreError> {
     let answer: One<'_> = serde_json::from_slice(body).map_err(|_| unavailable(NOT_VAULTS).about_one())?;
     if !answer.lease_id.is_empty() {
         let message = "this path issues leased credentials, a new one at every read: read it by dataFrom.dynamic";
         return Err(invalid(message));
     }
     let data = answer.data.ok_or_else(|| unavailable(NOT_VAULTS).about_one())?;
+    let role: Option<StaticRole> = is_static_role.then(|| serde_json::from_str(data.get()).ok()).flatten();
     Ok(RemoteSecret {
         payload: Payload::Json(SecretText::new(data.get().to_owned())),
         version: None,
         renew: None,
-        changed: None,
+        changed: role.map(|role| role.last_vault_rotation),
     })
 }
 

@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     api::VaultStore,
-    secret::SecretText,
+    secret::{SecretBytes, SecretText},
     stores::{
-        Backend, ClusterEndpoint, ErrorClass, HttpClients, Payload, RemoteSecret, Session, StoreError,
+        Backend, ClusterEndpoint, ErrorClass, HttpClients, Payload, RemoteSecret, Session, StoreError, WriteBack,
         canned::{Canned, answer},
         http::Answer,
         testing::{key, login, opening},
@@ -177,6 +177,63 @@ async fn p7_a_path_that_issues_leases_is_no_key_value_engine() {
     let canned = Canned::answering(vec![answer("200 OK", "", LOGIN), answer("200 OK", "", body)]).await;
     let error = read(&canned, V1, "bot", None).await.expect_err("leased");
     assert_eq!(error.class, ErrorClass::Invalid);
+}
+
+#[tokio::test]
+async fn p7_below_a_database_engine_nothing_but_a_static_role_is_read() {
+    let mount = r#"{"data":{"path":"database/","type":"database"}}"#;
+    let role = r#"{"lease_id":"","data":{"password":"hunter2","last_vault_rotation":"2026-01-02T03:04:05.6Z"}}"#;
+    let answers = [LOGIN, mount, role].map(|body| answer("200 OK", "", body));
+    let canned = Canned::answering(answers.to_vec()).await;
+    let session = session(&canned, "").await.expect("logged in");
+    let keys = ["database/static-creds/bot", "database/creds/bot"].map(|name| key(name, None));
+    let mut answers = session.read(&keys).await;
+    let leased = answers.remove(1).expect_err("it would be issued");
+    assert_eq!(leased.class, ErrorClass::Invalid);
+    let changed = answers.remove(0).expect("read").changed;
+    assert_eq!(changed.map(|time| time.to_string()).as_deref(), Some("2026-01-02T03:04:05.6Z"));
+    assert_eq!(canned.requests().len(), 3, "login, lookup, read");
+}
+
+#[tokio::test]
+async fn a_new_version_follows_the_one_that_was_read_and_no_other() {
+    let there = r#"{"data":{"data":{"a":"1","b":2.0},"metadata":{"version":3,"created_time":"2026-01-02T03:04:05Z"}}}"#;
+    let refused = r#"{"errors":["check-and-set parameter did not match the current version"]}"#;
+    let answers = vec![
+        answer("200 OK", "", LOGIN),
+        answer("200 OK", "", there),
+        answer("200 OK", "", "{}"),
+        answer("200 OK", "", there),
+        answer("400 Bad", "", refused),
+        answer("200 OK", "", there),
+    ];
+    let canned = Canned::answering(answers).await;
+    let session = session(&canned, V2).await.expect("logged in");
+    let (key, new) = (key("bot", None), [(Some("a".to_owned()), SecretBytes::new(b"new".to_vec()))]);
+    let write = |base| WriteBack { key: &key, properties: &new, base, attempt: "once" };
+    session.write(&write(Some(3))).await.expect("written");
+    let requests = canned.requests();
+    let sent = requests.last().expect("one");
+    assert!(sent.starts_with("POST /v1/kv/data/bot HTTP/1.1\r\n"), "{sent}");
+    assert!(sent.ends_with(r#"{"options":{"cas":3},"data":{"a":"new","b":2.0}}"#), "{sent}");
+    let late = session.write(&write(Some(3))).await.expect_err("cas");
+    let later = session.write(&write(Some(2))).await.expect_err("another version");
+    assert_eq!((late.class, later.class), (ErrorClass::Conflict, ErrorClass::Conflict));
+    assert_eq!(canned.requests().len(), 6, "nothing is sent after another version");
+}
+
+#[tokio::test]
+async fn what_vault_cannot_write_or_rotate_is_refused_unasked() {
+    let canned = Canned::answering(vec![answer("200 OK", "", LOGIN)]).await;
+    let session = session(&canned, V1).await.expect("logged in");
+    let (key, new) = (key("bot", None), [(Some("a".to_owned()), SecretBytes::new(b"new".to_vec()))]);
+    let write = WriteBack { key: &key, properties: &new, base: None, attempt: "once" };
+    let written = session.write(&write).await.expect_err("no versions");
+    let rotated = session.rotate(&key, "once").await.expect_err("no role");
+    assert_eq!((written.class, rotated.class), (ErrorClass::Invalid, ErrorClass::Invalid));
+    assert!(written.message.contains("use version 2"), "{written}");
+    assert!(rotated.message.contains("rotation.generate"), "{rotated}");
+    assert_eq!(canned.requests().len(), 1);
 }
 
 #[tokio::test]

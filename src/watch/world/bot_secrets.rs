@@ -83,7 +83,10 @@ impl World {
         keys.into_iter()
             .flat_map(|account| {
                 self.in_namespace(&account.namespace)
-                    .filter(move |(_, object)| object.spec.service_account_name == account.name)
+                    .filter(move |(_, object)| {
+                        object.spec.service_account_name == account.name
+                            || object.spec.rotator() == Some(account.name.as_str())
+                    })
                     .map(|(key, _)| (key.clone(), Wake::Read))
                     .collect::<Vec<_>>()
             })

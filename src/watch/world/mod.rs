@@ -19,6 +19,7 @@ use super::{SecretFacts, WorkloadFacts, WorkloadId, tracked::Tracked};
 use crate::{
     api::{BotSecret, BotSecretStore, ClusterBotSecretStore, State, StoreKind, StoreRef},
     fetch::SecretVersion,
+    report::Reason,
 };
 
 pub use types::{AccountFacts, Change, ObjectKey, Observed, Scoped, StoreProblem, Wake};
@@ -142,6 +143,16 @@ impl World {
         (ready, self.bot_secrets.len() - ready)
     }
 
+    /// How many BotSecrets hold a value that is older than it may be.
+    #[must_use]
+    pub fn count_overdue(&self) -> usize {
+        let is_overdue = |object: &BotSecret| {
+            let conditions = object.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|one| one.type_ == "Rotated" && one.reason == Reason::RotationOverdue.name())
+        };
+        self.bot_secrets.iter().filter(|(_, object)| is_overdue(object)).count()
+    }
+
     /// Every BotSecret.
     pub fn bot_secrets(&self) -> impl Iterator<Item = &BotSecret> {
         self.bot_secrets.iter().map(|(_, object)| &**object)
@@ -192,7 +203,8 @@ fn key_of(meta: &kube::api::ObjectMeta) -> ObjectKey {
 fn store_refs(object: &BotSecret) -> impl Iterator<Item = &StoreRef> {
     let spec = &object.spec;
     let own = spec.data.iter().map(|entry| &entry.store_ref).chain(spec.data_from.iter().map(|entry| &entry.store_ref));
-    own.filter_map(move |reference| reference.as_ref().or(spec.store_ref.as_ref()))
+    let rotates = spec.rotation.as_ref().and_then(|rotation| rotation.store_ref.as_ref());
+    own.filter_map(move |reference| reference.as_ref().or(spec.store_ref.as_ref())).chain(rotates)
 }
 
 /// resourceVersions of one resource can be compared as numbers (KEP-5504).

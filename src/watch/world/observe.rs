@@ -18,7 +18,6 @@ impl World {
         let target = ObjectKey::new(&key.namespace, object.target_name());
         let policy = object.spec.target().creation_policy.unwrap_or_default();
         let secrets = if policy == CreationPolicy::Merge { &self.merged } else { &self.secrets };
-        let account = ObjectKey::new(&key.namespace, &object.spec.service_account_name);
         let by_template = matches!(object.spec.workload_choice(), WorkloadChoice::Auto);
         let users = self.by_use.get(&target).into_iter().flatten().filter(|_| by_template);
         let (older_rival, younger_rivals) = self.rivals(key, &object, &target);
@@ -40,12 +39,8 @@ impl World {
                 .flat_map(|status| &status.leases)
                 .filter_map(|lease| Some((lease.store.clone(), self.resolve(&key.namespace, &lease.store).ok()?)))
                 .collect(),
-            account: self.accounts.get(&account).map(|facts| ServiceAccount {
-                namespace: account.namespace.clone(),
-                name: account.name.clone(),
-                uid: facts.uid.clone(),
-                annotations: facts.annotations.clone(),
-            }),
+            account: self.account(&key.namespace, &object.spec.service_account_name),
+            rotator: object.spec.rotator().and_then(|name| self.account(&key.namespace, name)),
             secret: secrets.get(&target).cloned(),
             lost: self.lost.get(&target).cloned(),
             workloads,
@@ -53,6 +48,15 @@ impl World {
             older_rival,
             younger_rivals,
             bot_secret: object,
+        })
+    }
+
+    fn account(&self, namespace: &str, name: &str) -> Option<ServiceAccount> {
+        self.accounts.get(&ObjectKey::new(namespace, name)).map(|facts| ServiceAccount {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: facts.uid.clone(),
+            annotations: facts.annotations.clone(),
         })
     }
 
@@ -101,6 +105,7 @@ impl World {
             proxy: spec.proxy.clone(),
             provider,
             limits: spec.limits.clone().unwrap_or_default(),
+            allows_rotation: spec.allow_rotation == Some(true),
             credentials,
         }))
     }

@@ -128,6 +128,26 @@ fn account(annotations: &[(&str, &str)]) -> Change {
 }
 
 #[test]
+fn p6_whoever_rotates_and_the_store_of_that_wake_those_that_they_rotate_for() {
+    let mut rotated = bot_secret("one", 1, "a");
+    rotated.spec.service_account_name = "somebody".to_owned();
+    let rotation = json!({ "every": "1h", "serviceAccountName": "bot", "storeRef": { "name": "writer" } });
+    rotated.spec.rotation = Some(serde_json::from_value(rotation).expect("a rotation"));
+    let mut world = world_of(&[rotated, bot_secret("other", 2, "b")]);
+    assert_eq!(world.take("", account(&[])), [(key("one"), Wake::Read), (key("other"), Wake::Read)]);
+    let seen = world.observe(&key("one")).expect("there");
+    assert_eq!((seen.account.is_none(), seen.rotator.map(|account| account.name)), (true, Some("bot".to_owned())));
+    assert_eq!(world.observe(&key("other")).expect("there").rotator, None, "nothing is rotated");
+    let store = json!({ "apiVersion": "botsecret.dev/v1alpha1", "kind": "BotSecretStore",
+        "metadata": { "name": "writer", "namespace": "ns", "uid": "w" },
+        "spec": { "allowRotation": true, "kubernetes": { "remoteNamespace": "x" } } });
+    let store: BotSecretStore = serde_json::from_value(store).expect("a store");
+    assert_eq!(world.take("", Change::Store(Scoped::Put(Box::new(store)))), [(key("one"), Wake::Read)]);
+    let seen = world.observe(&key("one")).expect("there");
+    assert!(seen.stores.values().flatten().any(|store| store.allows_rotation), "{:?}", seen.stores);
+}
+
+#[test]
 fn p6_an_identity_annotation_wakes_its_users_and_any_other_nobody() {
     let mut other = bot_secret("other", 2, "b");
     other.spec.service_account_name = "somebody".to_owned();

@@ -115,6 +115,8 @@ pub struct Observed {
     pub lenders: BTreeMap<StoreRef, Arc<ResolvedStore>>,
     /// Its ServiceAccount, if it exists.
     pub account: Option<ServiceAccount>,
+    /// The ServiceAccount that rotates its values, if it exists.
+    pub rotator: Option<ServiceAccount>,
     /// Its Secret, if the watch shows it.
     pub secret: Option<Arc<SecretFacts>>,
     /// The state of a Secret of its that was deleted while the operator ran.

@@ -6,6 +6,7 @@ mod azure;
 mod gcp;
 mod oauth2;
 mod rollout;
+mod rotation;
 mod shaping;
 mod target;
 mod vault;
@@ -184,6 +185,7 @@ pub fn all() -> Vec<Case> {
     for more in [
         target::cases,
         rollout::cases,
+        rotation::cases,
         aws::cases,
         azure::cases,
         gcp::cases,

@@ -14,7 +14,9 @@ use crate::stores::{
     vault::{
         Reader,
         answers::{self, Doing},
-        invalid, unavailable,
+        invalid,
+        paths::static_role,
+        unavailable,
     },
 };
 
@@ -127,9 +129,16 @@ pub(super) fn parse(body: &[u8], path: &str) -> Result<(String, Engine), StoreEr
     match (data.kind.as_str(), version) {
         ("kv", Some("2")) => Ok((mount, Engine::Two)),
         ("kv" | "generic", None | Some("1")) => Ok((mount, Engine::One)),
+        // Whatever else it answers with is issued by the read.
+        ("database", _) if static_role(path, &mount).is_some() => Ok((mount, Engine::Database)),
         ("kv", _) => Err(invalid(format!(
             "the key/value engine at {mount} is of a version other than 1 and 2, which are the ones that can be read"
         ))),
-        _ => Err(invalid(format!("what is mounted at {mount} is no key/value engine: correct remoteRef.key or path"))),
+        _ => Err(no_engine(&mount)),
     }
+}
+
+/// What is mounted there cannot be read as values.
+pub(in crate::stores::vault) fn no_engine(mount: &str) -> StoreError {
+    invalid(format!("what is mounted at {mount} is no key/value engine: correct remoteRef.key or path"))
 }

@@ -27,11 +27,15 @@ const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// Refused lookups that are remembered.
 const MOST_REFUSED: usize = 512;
 
+pub(super) use lookup::no_engine;
+
 /// Version of a key/value engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Engine {
     One,
     Two,
+    /// No key/value engine, but one whose static roles are read like one.
+    Database,
 }
 
 /// The mounts found so far, by path. Vault allows no mount inside another, so

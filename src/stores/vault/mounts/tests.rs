@@ -160,6 +160,8 @@ fn a_mounts_version_is_read_from_its_options() {
     assert_eq!(parsed(r#"{"version":"3"}"#).err().map(|error| error.class), Some(ErrorClass::Invalid));
     let database = parse(br#"{"data":{"path":"database/","type":"database"}}"#, "database/bot");
     assert_eq!(database.err().map(|error| error.class), Some(ErrorClass::Invalid));
+    let role = parse(br#"{"data":{"path":"database/","type":"database"}}"#, "database/static-creds/bot");
+    assert_eq!(role.ok(), Some(("database".to_owned(), Engine::Database)));
 }
 
 #[test]

@@ -1,0 +1,206 @@
+//! When a value is too old or its successor due, and what becomes of a successor
+//! that was made. Pure.
+//!
+//! A value is as old as its source says. So one that has been written is due no
+//! more, whoever wrote it and whether or not the answer came.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use croner::parser::CronParser;
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use tokio::time::Instant;
+
+use crate::{
+    api::{BotSecretSpec, Rotation, RotationSchedule, State},
+    build::{Source, keys_filled_by, rotated},
+    report::Problem,
+};
+
+/// What is remembered of the rotation of a BotSecret's values.
+#[derive(Debug, Default)]
+pub struct RotationNotes {
+    /// Under which generation of the spec.
+    pub generation: Option<i64>,
+    /// The remote secrets that were read last, and since when each has been what
+    /// it is, where its manager says so.
+    pub seen: BTreeMap<Source, Option<Timestamp>>,
+    /// Whether nothing was read, so that what the Secret tells must do.
+    pub is_assumed: bool,
+    /// Whether a value that was made is kept. Not known after a restart.
+    pub keeps: Option<bool>,
+    /// What managers were asked to rotate, and have not yet.
+    pub asked: BTreeMap<Source, Asked>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Not to be tried again before.
+    pub retry: Option<Instant>,
+    /// Why the last try failed.
+    pub problem: Option<Problem>,
+    /// Which values are too old.
+    pub overdue: Option<String>,
+    /// When to look again.
+    pub again: Option<Instant>,
+}
+
+/// That a manager was asked to make a new value.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// When.
+    pub at: Instant,
+    /// How often it was looked for since.
+    pub looks: u32,
+}
+
+/// A schedule that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// It is no cron expression.
+    #[error(
+        "rotation.schedule: \"{0}\" is not a cron expression: write minute, hour, day of the month, month and day of the week, such as \"0 3 1 * *\""
+    )]
+    Cron(String),
+    /// Its time zone is not known.
+    #[error(
+        "rotation.schedule: time zone \"{0}\" is not known: write a name of the tz database, such as Europe/Berlin"
+    )]
+    TimeZone(String),
+}
+
+/// What is to be done at a moment.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Values that are too old, and since when each has been what it is.
+    pub overdue: Vec<(Source, Timestamp)>,
+    /// Remote secrets whose next value is due.
+    pub due: Vec<Source>,
+    /// One of which nobody says how old it is.
+    pub ageless: Option<Source>,
+    /// When one of the others is too old or due.
+    pub next: Option<Timestamp>,
+}
+
+/// Looks at the ages of what was read.
+///
+/// # Errors
+/// Where the schedule cannot be read.
+pub fn look(
+    spec: &BotSecretSpec,
+    seen: &BTreeMap<Source, Option<Timestamp>>,
+    state: Option<&State>,
+    now: Timestamp,
+) -> Result<Look, ScheduleError> {
+    let mut look = Look::default();
+    let Some(rotation) = &spec.rotation else { return Ok(look) };
+    let mut next = Vec::new();
+    for (source, told) in seen {
+        let Some(since) = told.or_else(|| changed_here(spec, source, state)) else { continue };
+        match too_old_at(rotation, since) {
+            Some(at) if at <= now => look.overdue.push((source.clone(), since)),
+            at => next.extend(at),
+        }
+    }
+    for source in rotated(spec) {
+        match seen.get(&source) {
+            Some(Some(since)) => match due_at(rotation, *since)? {
+                Some(at) if at <= now => look.due.push(source),
+                at => next.extend(at),
+            },
+            Some(None) => look.ageless = look.ageless.or(Some(source)),
+            None => {}
+        }
+    }
+    look.next = next.into_iter().min();
+    Ok(look)
+}
+
+/// When the keys that a source fills last changed on the Secret.
+fn changed_here(spec: &BotSecretSpec, source: &Source, state: Option<&State>) -> Option<Timestamp> {
+    let state = state?;
+    let keys = keys_filled_by(spec, source);
+    // Which keys the others fill is not on record: no more is said than is sure.
+    let is_its = |key: &String| keys.is_empty() || keys.contains(key);
+    let changed = state.changed.iter().filter(|(key, _)| is_its(key)).map(|(_, change)| change.at).max();
+    changed.or(state.since)
+}
+
+fn too_old_at(rotation: &Rotation, since: Timestamp) -> Option<Timestamp> {
+    after(since, rotation.max_age?.0)
+}
+
+/// When the successor of a value of this age is due.
+///
+/// # Errors
+/// Where the schedule cannot be read.
+pub fn due_at(rotation: &Rotation, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
+    match (&rotation.schedule, rotation.every) {
+        (Some(schedule), _) => first_after(schedule, since),
+        (None, every) => Ok(every.and_then(|every| after(since, every.0))),
+    }
+}
+
+/// A time that is out of reach never comes.
+fn after(since: Timestamp, period: Duration) -> Option<Timestamp> {
+    since.checked_add(SignedDuration::try_from(period).ok()?).ok()
+}
+
+fn first_after(schedule: &RotationSchedule, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
+    let cron = CronParser::new().parse(&schedule.cron).map_err(|_| ScheduleError::Cron(schedule.cron.clone()))?;
+    let zone = match &schedule.time_zone {
+        None => TimeZone::UTC,
+        Some(name) => TimeZone::get(name).map_err(|_| ScheduleError::TimeZone(name.clone()))?,
+    };
+    Ok(cron.find_next_occurrence(&since.to_zoned(zone), false).ok().map(|at| at.timestamp()))
+}
+
+/// A version of a remote secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtSource {
+    /// Its number, where the manager counts.
+    pub version: Option<u64>,
+    /// When it was made.
+    pub changed: Option<Timestamp>,
+}
+
+impl AtSource {
+    /// One that was made anew counts from 1 again, so the time says more.
+    fn is_older_than(self, other: Self) -> bool {
+        match (self.changed.zip(other.changed), self.version.zip(other.version)) {
+            (Some((this, other)), _) => this < other,
+            (None, Some((this, other))) => this < other,
+            (None, None) => false,
+        }
+    }
+}
+
+/// What to do about a value that is to be written to its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Rest,
+    /// Make one, and keep it.
+    Make,
+    /// Write the one that is kept.
+    Write,
+    /// Keep it no longer: it is at its source, or somebody else has written there.
+    Forget,
+    /// Look again: the manager answered with something older than it did before.
+    Wait,
+}
+
+/// The next step, given which version the value that is kept is to follow, if one
+/// is, and whether the source holds that very value.
+#[must_use]
+pub fn next_step(follows: Option<AtSource>, is_there: bool, source: AtSource, is_due: bool) -> Step {
+    match follows {
+        None if is_due => Step::Make,
+        None => Step::Rest,
+        Some(_) if is_there => Step::Forget,
+        Some(base) if base == source => Step::Write,
+        Some(base) if source.is_older_than(base) => Step::Wait,
+        Some(_) => Step::Forget,
+    }
+}
+
+#[cfg(test)]
+#[path = "rotation_tests.rs"]
+mod tests;

@@ -1,0 +1,156 @@
+//! What is too old or due at a moment, and what becomes of a value that was made,
+//! case by case.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{AtSource, Look, ScheduleError, Step, due_at, look, next_step};
+use crate::{
+    api::{BotSecretSpec, KeyChange, Revision, Rotation, State, StoreRef},
+    build::Source,
+};
+
+fn time(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+/// A spec with two keys of `kv/bot`, one of `kv/other`, and one that is pinned.
+fn spec(rotation: Value) -> BotSecretSpec {
+    let entry = |key: &str, remote: &str| json!({ "secretKey": key, "remoteRef": { "key": remote, "property": key.to_lowercase() } });
+    let mut pinned = entry("PINNED", "kv/pinned");
+    pinned["remoteRef"]["version"] = json!("3");
+    serde_json::from_value(json!({
+        "serviceAccountName": "bot", "storeRef": { "name": "vault" },
+        "data": [entry("A", "kv/bot"), entry("B", "kv/bot"), entry("C", "kv/other"), pinned],
+        "rotation": rotation,
+    }))
+    .expect("a spec")
+}
+
+fn source(key: &str) -> Source {
+    Source::new(&StoreRef { name: "vault".to_owned(), kind: None }, key, None)
+}
+
+fn pinned() -> Source {
+    Source::new(&StoreRef { name: "vault".to_owned(), kind: None }, "kv/pinned", Some("3"))
+}
+
+const DAWN: &str = "2026-06-01T00:00:00Z";
+const LATER: &str = "2026-06-02T00:00:00Z";
+
+/// `kv/bot` since dawn, `kv/other` a day later.
+fn seen() -> BTreeMap<Source, Option<Timestamp>> {
+    BTreeMap::from([
+        (source("kv/bot"), Some(time(DAWN))),
+        (source("kv/other"), Some(time(LATER))),
+        (pinned(), Some(time(LATER))),
+    ])
+}
+
+fn found(rotation: Value, now: &str) -> Look {
+    look(&spec(rotation), &seen(), None, time(now)).expect("a schedule")
+}
+
+#[test]
+fn a_value_is_overdue_from_the_moment_on_at_which_it_is_as_old_as_it_may_be() {
+    let at = |now| {
+        let look = found(json!({ "maxAge": "48h" }), now);
+        (look.overdue.into_iter().map(|(source, _)| source).collect::<Vec<_>>(), look.due, look.next)
+    };
+    assert_eq!(at("2026-06-02T23:59:59Z"), (vec![], vec![], Some(time("2026-06-03T00:00:00Z"))));
+    assert_eq!(at("2026-06-03T00:00:00Z"), (vec![source("kv/bot")], vec![], Some(time("2026-06-04T00:00:00Z"))));
+    // One that is pinned grows old as well.
+    let all = vec![source("kv/bot"), source("kv/other"), pinned()];
+    assert_eq!(at("2026-06-05T00:00:00Z").0.len(), all.len());
+    assert_eq!(at("2026-06-05T00:00:00Z").2, None);
+}
+
+#[test]
+fn what_is_generated_is_due_by_its_own_source_and_nothing_else_is() {
+    let rotation = json!({ "every": "24h", "generate": [{ "secretKey": "B", "password": {} }] });
+    assert_eq!(found(rotation.clone(), "2026-06-01T12:00:00Z").next, Some(time("2026-06-02T00:00:00Z")));
+    let due = found(rotation, "2026-06-09T00:00:00Z");
+    assert_eq!((due.due, due.overdue, due.next), (vec![source("kv/bot")], vec![], None));
+}
+
+#[test]
+fn without_generate_every_remote_secret_is_due_but_for_pinned_ones() {
+    let due = found(json!({ "every": "36h" }), "2026-06-02T12:00:00Z");
+    assert_eq!((due.due, due.next), (vec![source("kv/bot")], Some(time("2026-06-03T12:00:00Z"))));
+    assert_eq!(found(json!({ "every": "36h" }), "2026-06-09T00:00:00Z").due, [source("kv/bot"), source("kv/other")]);
+    assert_eq!(found(json!({ "maxAge": "1h" }), "2026-06-09T00:00:00Z").due, [], "nobody asked for it");
+}
+
+#[test]
+fn a_schedule_is_due_at_its_first_moment_after_the_last_change() {
+    let due = |rotation: Value, since: &str| {
+        let rotation: Rotation = serde_json::from_value(rotation).expect("a rotation");
+        due_at(&rotation, time(since)).map(|at| at.map(|at| at.to_string()))
+    };
+    let monthly = json!({ "schedule": { "cron": "0 3 1 * *" } });
+    assert_eq!(due(monthly.clone(), "2026-06-01T02:00:00Z"), Ok(Some("2026-06-01T03:00:00Z".to_owned())));
+    assert_eq!(due(monthly, "2026-06-01T03:00:00Z"), Ok(Some("2026-07-01T03:00:00Z".to_owned())));
+    let berlin = json!({ "schedule": { "cron": "0 3 1 * *", "timeZone": "Europe/Berlin" } });
+    assert_eq!(due(berlin, "2026-06-01T02:00:00Z"), Ok(Some("2026-07-01T01:00:00Z".to_owned())));
+    let wrong = json!({ "schedule": { "cron": "61 * * * *" } });
+    assert_eq!(due(wrong, DAWN), Err(ScheduleError::Cron("61 * * * *".to_owned())));
+    let nowhere = json!({ "schedule": { "cron": "0 3 1 * *", "timeZone": "Europe/Nowhere" } });
+    assert_eq!(due(nowhere, DAWN), Err(ScheduleError::TimeZone("Europe/Nowhere".to_owned())));
+    assert_eq!(due(json!({ "every": "999999h" }), "9999-01-01T00:00:00Z"), Ok(None), "out of reach");
+}
+
+#[test]
+fn a_source_that_tells_no_age_is_as_old_as_the_secret_says_and_not_rotated() {
+    let change = |at: &str| KeyChange {
+        revision: Revision::default(),
+        at: time(at),
+        initial: false,
+        added: false,
+        same_before: None,
+    };
+    let state = State {
+        since: Some(time("2026-05-01T00:00:00Z")),
+        changed: BTreeMap::from([("A".to_owned(), change(DAWN)), ("C".to_owned(), change(LATER))]),
+        ..State::default()
+    };
+    let seen = BTreeMap::from([(source("kv/bot"), None), (source("kv/found"), None)]);
+    let look =
+        look(&spec(json!({ "maxAge": "48h", "every": "24h" })), &seen, Some(&state), time("2026-06-03T00:00:00Z"));
+    let look = look.expect("a period");
+    assert_eq!(look.overdue, [(source("kv/bot"), time(DAWN))], "the other may have brought key C");
+    assert_eq!((look.due, look.ageless), (vec![], Some(source("kv/bot"))));
+    assert_eq!(look.next, Some(time("2026-06-04T00:00:00Z")));
+}
+
+#[test]
+fn one_value_is_made_for_one_version_and_written_once() {
+    let at = |version: u64, changed: &str| AtSource { version: Some(version), changed: Some(time(changed)) };
+    let (three, four) = (at(3, DAWN), at(4, LATER));
+    let of_time = |changed: &str| AtSource { version: None, changed: Some(time(changed)) };
+    for (kept, is_there, source, is_due, wanted) in [
+        // Nothing is kept.
+        (None, false, three, false, Step::Rest),
+        (None, false, three, true, Step::Make),
+        // Killed before the write, or its reply said that it failed.
+        (Some(three), false, three, true, Step::Write),
+        // Killed after it, or its reply was lost.
+        (Some(three), true, four, false, Step::Forget),
+        // What is kept is written though the spec has changed its mind on the time.
+        (Some(three), false, three, false, Step::Write),
+        // Somebody else was sooner.
+        (Some(three), false, four, false, Step::Forget),
+        (Some(three), false, four, true, Step::Forget),
+        // A replica that lags behind.
+        (Some(four), false, three, true, Step::Wait),
+        // Deleted with all its versions, and written anew.
+        (Some(four), false, at(1, "2026-06-03T00:00:00Z"), false, Step::Forget),
+        // Managers that do not count.
+        (Some(of_time(DAWN)), false, of_time(DAWN), true, Step::Write),
+        (Some(of_time(DAWN)), false, of_time(LATER), true, Step::Forget),
+        (Some(of_time(LATER)), false, of_time(DAWN), true, Step::Wait),
+    ] {
+        assert_eq!(next_step(kept, is_there, source, is_due), wanted, "{kept:?} {is_there} {source:?} {is_due}");
+    }
+}

@@ -1,0 +1,227 @@
+//! Values that are made here and written back to where they are read from.
+//!
+//! Kept first, then compared with the source, then written with the version that
+//! they follow as precondition. Each step can be lost or repeated at any point:
+//! one value is made for one version, and written once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use aws_lc_rs::rand;
+use tokio::time::Instant;
+
+use super::{
+    super::{Context, syncing::version_name},
+    Progress,
+    asking::uuid,
+    made::{made, properties},
+    scene::{Scene, refused},
+};
+use crate::{
+    api::{BotSecret, SecretType},
+    apply::{AsideError, Desired, Next, NextFound, NextNote},
+    build::{Source, generated, rotated, value_of},
+    plan::{AtSource, Memory, Retry, RotationNotes, Step, next_step},
+    report::{Problem, Reason},
+    secret::{SecretBytes, SecretData},
+    stores::{RemoteSecret, WriteBack},
+};
+
+/// A value and the property that it is for.
+type Value = (Option<String>, SecretBytes);
+
+/// One step of what is due, or of what is kept.
+pub(super) async fn step(
+    scene: &Scene<'_>,
+    memory: &mut Memory,
+    notes: &mut RotationNotes,
+    due: &[Source],
+) -> Result<Progress, Problem> {
+    if notes.keeps == Some(false) && due.is_empty() {
+        return Ok(Progress::Rest);
+    }
+    let object = &scene.observed.bot_secret;
+    let beside = beside(object).ok_or_else(Problem::nameless)?;
+    let next = Next::of(&scene.context.client, &beside, &scene.context.digest_key);
+    let kept = kept(&next).await?;
+    notes.keeps = Some(kept.is_some());
+    let Some(source) = whose(object, kept.as_ref(), due) else {
+        if kept.is_some() {
+            // For what the spec said before.
+            drop_kept(&next, notes).await?;
+        }
+        return Ok(if due.is_empty() { Progress::Rest } else { Progress::Again(Duration::ZERO) });
+    };
+    let fresh = scene.read(&source).await?;
+    let news = notes.seen.get(&source) != Some(&fresh.changed);
+    if news {
+        memory.wanted_since.get_or_insert_with(Instant::now);
+    }
+    let is_there = kept.as_ref().is_some_and(|(_, values)| holds(&fresh, values));
+    let is_due = due.contains(&source) && scene.is_due(&fresh)?;
+    let at_source = AtSource { version: fresh.version, changed: fresh.changed };
+    let follows = kept.as_ref().map(|(note, _)| AtSource { version: note.version, changed: note.changed });
+    let job = Job { scene, next: &next, source: &source };
+    match next_step(follows, is_there, at_source, is_due) {
+        Step::Rest if news => return Ok(Progress::Again(Duration::ZERO)),
+        Step::Rest => return Ok(Progress::Rest),
+        Step::Wait => {
+            let message = format!("{source}: an older version than before was read: it is read again");
+            return Err(Problem::new(Reason::StaleRead, Retry::Backoff, message));
+        }
+        Step::Forget => {
+            if !is_there {
+                job.tell("somebody else has written meanwhile: the value that was made is dropped");
+            }
+            drop_kept(&next, notes).await?;
+        }
+        Step::Make => {
+            let (note, values) = job.make(at_source).await?;
+            notes.keeps = Some(true);
+            job.write(&note, &values, memory).await?;
+        }
+        Step::Write => {
+            if let Some((note, values)) = &kept {
+                job.write(note, values, memory).await?;
+            }
+        }
+    }
+    Ok(Progress::Again(Duration::ZERO))
+}
+
+/// Keeps nothing any more, if that can be done: nothing depends on it.
+pub(super) async fn forget(context: &Context, object: &BotSecret) {
+    let Some(beside) = beside(object) else { return };
+    if let Err(error) = Next::of(&context.client, &beside, &context.digest_key).forget().await {
+        let (namespace, bot_secret) = (&object.metadata.namespace, &object.metadata.name);
+        tracing::debug!(namespace, bot_secret, "a value that is no longer wanted was not deleted: {error}");
+    }
+}
+
+/// What the Secret that keeps values lies beside. Of no type that asks for keys.
+fn beside(object: &BotSecret) -> Option<Desired> {
+    let bare = Desired::new(object, SecretData::new(), BTreeMap::new(), BTreeMap::new())?;
+    Some(Desired { type_: SecretType::Opaque, ..bare })
+}
+
+async fn kept(next: &Next<'_>) -> Result<Option<(NextNote, Vec<Value>)>, Problem> {
+    match next.get().await.map_err(|error| Problem::of_apply(&error))? {
+        NextFound::Nothing => Ok(None),
+        NextFound::Foreign => Err(Problem::new(
+            Reason::TargetForeign,
+            Retry::Slow,
+            format!(
+                "Secret {} exists and is not this BotSecret's: delete it or choose another target.name, so that a new value can be kept in it",
+                next.name()
+            ),
+        )),
+        NextFound::Unproven => {
+            next.forget().await.map_err(|error| Problem::of_apply(&error))?;
+            Ok(None)
+        }
+        NextFound::Values(note, values) => {
+            let values = note.properties.iter().cloned().zip(values).collect();
+            Ok(Some((note, values)))
+        }
+    }
+}
+
+async fn drop_kept(next: &Next<'_>, notes: &mut RotationNotes) -> Result<(), Problem> {
+    next.forget().await.map_err(|error| Problem::of_apply(&error))?;
+    notes.keeps = Some(false);
+    Ok(())
+}
+
+/// Where what is kept goes, as far as the spec still says so; else what is due.
+fn whose(object: &BotSecret, kept: Option<&(NextNote, Vec<Value>)>, due: &[Source]) -> Option<Source> {
+    let Some((note, values)) = kept else { return due.first().cloned() };
+    let is_it = |source: &Source| {
+        version_name(source) == note.place
+            && wanted(object, source) == note.properties
+            && values.len() == note.properties.len()
+    };
+    rotated(&object.spec).into_iter().find(is_it)
+}
+
+/// The properties of a remote secret that are made.
+fn wanted(object: &BotSecret, source: &Source) -> Vec<Option<String>> {
+    generated(&object.spec, source).into_iter().flat_map(|(rule, property)| properties(rule, property)).collect()
+}
+
+fn holds(read: &RemoteSecret, values: &[Value]) -> bool {
+    values.iter().all(|(property, value)| value_of(read, property.as_deref()).as_ref() == Some(value))
+}
+
+/// What is done for one remote secret.
+struct Job<'a> {
+    scene: &'a Scene<'a>,
+    next: &'a Next<'a>,
+    source: &'a Source,
+}
+
+impl Job<'_> {
+    /// Makes values that follow this version, and keeps them.
+    async fn make(&self, follows: AtSource) -> Result<(NextNote, Vec<Value>), Problem> {
+        let object = &self.scene.observed.bot_secret;
+        let (store, _) = self.scene.way(self.source)?;
+        let can = self.scene.context.fetcher.can_write(store).await;
+        if !can.map_err(|error| self.scene.problem(store, self.source, &error))? {
+            return Err(refused(format!(
+                "{}: nothing can be written to this manager: take rotation.generate out, and rotate it at its source",
+                self.source
+            )));
+        }
+        let properties = wanted(object, self.source);
+        if properties.iter().collect::<BTreeSet<_>>().len() < properties.len() {
+            return Err(refused(format!(
+                "{}: two keys of rotation.generate go to one property: take one of them out",
+                self.source
+            )));
+        }
+        let no_randomness =
+            |_| Problem::new(Reason::InternalError, Retry::Backoff, "the system has no randomness to give");
+        let mut values = Vec::new();
+        for (rule, property) in generated(&object.spec, self.source) {
+            values.extend(made(rule, property).map_err(no_randomness)?);
+        }
+        let mut bytes = [0; 16];
+        rand::fill(&mut bytes).map_err(no_randomness)?;
+        let note = NextNote {
+            place: version_name(self.source),
+            properties,
+            version: follows.version,
+            changed: follows.changed,
+            attempt: uuid(&bytes),
+        };
+        let bare: Vec<_> = values.iter().map(|(_, value)| value.duplicate()).collect();
+        self.next.keep(&note, &bare).await.map_err(|error| match error {
+            AsideError::Secret(error) => Problem::of_apply(&error),
+            AsideError::Foreign | AsideError::Changed | AsideError::Leaving => {
+                let message = format!("Secret {} changed in between", self.next.name());
+                Problem::new(Reason::KubernetesUnavailable, Retry::Soon, message)
+            }
+        })?;
+        Ok((note, values))
+    }
+
+    async fn write(&self, note: &NextNote, values: &[Value], memory: &mut Memory) -> Result<(), Problem> {
+        let (store, rotator) = self.scene.way(self.source)?;
+        let key = &self.source.key;
+        let write = WriteBack { key, properties: values, base: note.version, attempt: &note.attempt };
+        let written = self.scene.context.fetcher.write(store, rotator, &write).await;
+        // Also where it failed: it may have been written all the same.
+        memory.wanted_since.get_or_insert_with(Instant::now);
+        written.map_err(|error| self.scene.problem(store, self.source, &error))?;
+        self.scene.context.metrics.rotations_triggered.inc();
+        self.tell("new value written to its source");
+        Ok(())
+    }
+
+    fn tell(&self, what: &str) {
+        let meta = &self.scene.observed.bot_secret.metadata;
+        let (namespace, bot_secret) = (&meta.namespace, &meta.name);
+        tracing::info!(namespace, bot_secret, remote_secret = %self.source.key, "{what}");
+    }
+}
