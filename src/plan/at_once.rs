@@ -4,7 +4,9 @@
 //! it for it to have any effect: the one is what people who may edit the BotSecret
 //! say, the other makes that each request is handled once.
 
-use crate::api::{ANNOTATION_ROTATE, BotSecret, EmergencyPhase, EmergencyStatus, RotateRequest};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{ANNOTATION_ROTATE, BotSecret, EmergencyPhase, EmergencyStatus, RotateRequest, Rotation};
 
 use super::refresh_requested;
 
@@ -44,6 +46,21 @@ pub fn emergency(object: &BotSecret) -> Option<RotateRequest> {
 pub fn emergency_due(object: &BotSecret) -> Option<RotateRequest> {
     let is_due = on_record(object)?.phase() == Some(EmergencyPhase::Requested);
     emergency(object).filter(|_| is_due)
+}
+
+/// Since when values that are rotated are wanted anew, while the Secret still holds
+/// the revision that it held then.
+#[must_use]
+pub fn demanded_since(object: &BotSecret, revision: &str) -> Option<Timestamp> {
+    emergency(object)?;
+    let record = on_record(object)?;
+    (record.from == revision && is_triggered(object)).then_some(record.requested_at.0)
+}
+
+/// Whether the operator has new values made at their sources.
+#[must_use]
+pub fn is_triggered(object: &BotSecret) -> bool {
+    object.spec.rotation.as_ref().is_some_and(Rotation::is_triggered)
 }
 
 /// Whether somebody wants the values read now, and what was refused to be tried

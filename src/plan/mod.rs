@@ -8,7 +8,7 @@ mod queue;
 mod renewal;
 mod rotation;
 
-pub use at_once::{emergency, emergency_due, is_forced, rotation_requested, unrecorded};
+pub use at_once::{demanded_since, emergency, emergency_due, is_forced, rotation_requested, unrecorded};
 pub use backoff::{Clock, Retry, next_tick, retry_delay};
 pub use due::{Due, due, is_synced, is_tried, refresh_requested};
 pub use memory::{BackNotes, CandidateNotes, Memory, Refused, Repairs};

@@ -79,7 +79,8 @@ pub struct Look {
     pub next: Option<Timestamp>,
 }
 
-/// Looks at the ages of what was read.
+/// Looks at the ages of what was read. What is rotated and older than `demanded` is
+/// due whatever the spec says.
 ///
 /// # Errors
 /// Where the schedule cannot be read.
@@ -87,6 +88,7 @@ pub fn look(
     spec: &BotSecretSpec,
     seen: &BTreeMap<Source, Option<Timestamp>>,
     state: Option<&State>,
+    demanded: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Look, ScheduleError> {
     let mut look = Look::default();
@@ -101,6 +103,7 @@ pub fn look(
     }
     for source in rotated(spec) {
         match seen.get(&source) {
+            Some(Some(since)) if demanded.is_some_and(|at| *since < at) => look.due.push(source),
             Some(Some(since)) => match due_at(rotation, *since)? {
                 Some(at) if at <= now => look.due.push(source),
                 at => next.extend(at),

@@ -50,7 +50,7 @@ fn seen() -> BTreeMap<Source, Option<Timestamp>> {
 }
 
 fn found(rotation: Value, now: &str) -> Look {
-    look(&spec(rotation), &seen(), None, time(now)).expect("a schedule")
+    look(&spec(rotation), &seen(), None, None, time(now)).expect("a schedule")
 }
 
 #[test]
@@ -81,6 +81,19 @@ fn without_generate_every_remote_secret_is_due_but_for_pinned_ones() {
     assert_eq!((due.due, due.next), (vec![source("kv/bot")], Some(time("2026-06-03T12:00:00Z"))));
     assert_eq!(found(json!({ "every": "36h" }), "2026-06-09T00:00:00Z").due, [source("kv/bot"), source("kv/other")]);
     assert_eq!(found(json!({ "maxAge": "1h" }), "2026-06-09T00:00:00Z").due, [], "nobody asked for it");
+}
+
+#[test]
+fn what_somebody_wants_anew_is_due_whatever_its_age_until_it_is_younger_than_the_request() {
+    let due = |rotation: Value, demanded: &str| {
+        look(&spec(rotation), &seen(), None, Some(time(demanded)), time(LATER)).expect("a schedule").due
+    };
+    let yearly = || json!({ "every": "8760h" });
+    assert_eq!(due(yearly(), "2026-06-01T12:00:00Z"), [source("kv/bot")]);
+    assert_eq!(due(yearly(), "2026-06-02T12:00:00Z"), [source("kv/bot"), source("kv/other")]);
+    assert_eq!(due(yearly(), DAWN), []);
+    let generated = json!({ "every": "8760h", "generate": [{ "secretKey": "C", "password": {} }] });
+    assert_eq!(due(generated, "2026-06-09T00:00:00Z"), [source("kv/other")], "nobody else's");
 }
 
 #[test]
@@ -116,8 +129,13 @@ fn a_source_that_tells_no_age_is_as_old_as_the_secret_says_and_not_rotated() {
         ..State::default()
     };
     let seen = BTreeMap::from([(source("kv/bot"), None), (source("kv/found"), None)]);
-    let look =
-        look(&spec(json!({ "maxAge": "48h", "every": "24h" })), &seen, Some(&state), time("2026-06-03T00:00:00Z"));
+    let look = look(
+        &spec(json!({ "maxAge": "48h", "every": "24h" })),
+        &seen,
+        Some(&state),
+        None,
+        time("2026-06-03T00:00:00Z"),
+    );
     let look = look.expect("a period");
     assert_eq!(look.overdue, [(source("kv/bot"), time(DAWN))], "the other may have brought key C");
     assert_eq!((look.due, look.ageless), (vec![], Some(source("kv/bot"))));

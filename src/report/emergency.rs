@@ -1,11 +1,14 @@
 //! How far a rotation is that somebody wants now. Pure.
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 
 use super::{Outcome, Reason, SyncReport};
 use crate::{
     api::{BotSecret, BotSecretStatus, EmergencyPhase, EmergencyStatus, RotationPhase, WorkloadChoice},
-    plan::{Retry, rotation_requested},
+    plan::{Retry, demanded_since, rotation_requested},
     rollout::is_open,
 };
 
@@ -72,6 +75,10 @@ fn step(
         record.message = if is_killed { format!("{why}{IN_VAIN}") } else { why };
         return;
     }
+    if is_being_made(object, next) {
+        "a new value is being made at the source".clone_into(&mut record.message);
+        return;
+    }
     let rolled = rolled(object, next, record);
     if let Some((phase, message)) = rolled.filter(|_| !(record.revoke && old.pending)) {
         if record.revoke && record.revocation.is_empty() {
@@ -85,6 +92,17 @@ fn step(
         };
         end(record, phase, format!("{message}{old}"), now);
     }
+}
+
+/// Whether the operator has a new value made, and nothing refuses it.
+fn is_being_made(object: &BotSecret, next: &BotSecretStatus) -> bool {
+    let Some(target) = &next.target else { return false };
+    let rotated = next.conditions.iter().find(|condition| condition.type_ == "Rotated");
+    demanded_since(object, &target.revision).is_some() && !rotated.is_some_and(is_refused)
+}
+
+fn is_refused(rotated: &Condition) -> bool {
+    rotated.reason == Reason::RotationRefused.name()
 }
 
 fn end(record: &mut EmergencyStatus, phase: EmergencyPhase, message: String, now: Timestamp) {
@@ -106,10 +124,11 @@ fn why_not_yet(outcome: &Outcome) -> Option<&str> {
 /// How the rollout of what the Secret holds ended, if it did.
 fn rolled(object: &BotSecret, next: &BotSecretStatus, record: &EmergencyStatus) -> Option<(EmergencyPhase, String)> {
     let target = next.target.as_ref()?;
-    let value = if target.revision == record.from {
-        "the manager gave no other value than before: change it there"
-    } else {
-        "the Secret holds a new value"
+    let refused = next.conditions.iter().find(|condition| condition.type_ == "Rotated" && is_refused(condition));
+    let value = match refused {
+        _ if target.revision != record.from => "the Secret holds a new value".to_owned(),
+        Some(refused) => format!("no new value could be made: {}", refused.message),
+        None => "the manager gave no other value than before: change it there".to_owned(),
     };
     if object.spec.workload_choice() == WorkloadChoice::None {
         return Some((EmergencyPhase::RolledOut, format!("{value}; no workload is rolled for it (rollout.workloads)")));

@@ -105,6 +105,28 @@ fn p9_a_manager_that_gives_the_same_value_is_told_of() {
 }
 
 #[test]
+fn p11_where_a_new_value_is_being_made_the_request_ends_with_it_or_with_a_refusal() {
+    let condition = |reason: &str| {
+        let rolled = rollout("1.k.a", true, "RolledOut", "Verified")["status"]["conditions"][0].clone();
+        let mut rotated = rolled.clone();
+        (rotated["type"], rotated["status"], rotated["reason"]) = ("Rotated".into(), "False".into(), reason.into());
+        json!([rolled, rotated])
+    };
+    let told = |revision: &str, reason: &str| {
+        let mut change = rollout(revision, true, "RolledOut", "Verified");
+        change["spec"] = json!({ "rotation": { "every": "8760h" } });
+        change["status"]["conditions"] = condition(reason);
+        let (record, _) = after(&object("Written", false, revision, &change), &Outcome::default(), NONE);
+        (record.phase, record.message)
+    };
+    assert_eq!(told("1.k.a", "Rotated"), ("Written".to_owned(), "a new value is being made at the source".to_owned()));
+    assert_eq!(told("2.k.b", "Rotated").0, "RolledOut");
+    let (phase, message) = told("1.k.a", "RotationRefused");
+    assert_eq!(phase, "RolledOut");
+    assert!(message.starts_with("no new value could be made: as told"), "{message}");
+}
+
+#[test]
 fn p9_why_there_is_no_new_value_is_said_and_a_lost_race_is_no_reason() {
     let asked = object("Requested", true, "1.k.a", &Value::Null);
     let (record, _) = after(&asked, &failed(Retry::Slow), NONE);

@@ -22,7 +22,7 @@ use crate::{
     fetch::{Fetcher, KubeCredentials, KubeTokens},
     plan::{Clock, Due, due},
     report::{Emitter, Metrics},
-    runtime::syncing,
+    runtime::turns,
     stores::{ClusterEndpoint, HttpClients},
     watch::{Change, ObjectKey, Scoped, World},
 };
@@ -61,7 +61,8 @@ fn context(panics: usize, told: Arc<Mutex<Vec<Value>>>) -> Context {
         digest_key: DigestKey::generate().expect("randomness"),
         emitter: Emitter::new(client.clone()),
         metrics: Metrics::new(),
-        lanes: syncing::Lanes::default(),
+        lanes: turns::Lanes::default(),
+        writes: turns::Writes::default(),
         places: crate::runtime::rolling::Places::default(),
         clock: Clock::new(Instant::now(), Duration::ZERO),
         wall: k8s_openapi::jiff::Timestamp::now,

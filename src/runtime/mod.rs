@@ -18,6 +18,7 @@ mod syncing;
 mod taking_back;
 mod telling;
 mod trying;
+mod turns;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -89,7 +90,8 @@ pub(crate) struct Context {
     metrics: Metrics,
     /// Periodic reads, by store: they stand back behind those that somebody
     /// waits for.
-    lanes: syncing::Lanes,
+    lanes: turns::Lanes,
+    writes: turns::Writes,
     /// How many workloads roll at once, for whichever BotSecrets.
     places: rolling::Places,
     clock: Clock,
@@ -212,7 +214,8 @@ impl Ground {
             digest_key,
             emitter: Emitter::new(client.clone()),
             metrics: Metrics::new(),
-            lanes: syncing::Lanes::default(),
+            lanes: turns::Lanes::default(),
+            writes: turns::Writes::default(),
             places: rolling::Places::new(part.rollouts_per_namespace, part.rollouts),
             clock: Clock::new(tokio::time::Instant::now(), pass::since_epoch(wall())),
             wall,

@@ -1,19 +1,16 @@
 //! The half of a pass that makes the Secret true: fetch, build, apply.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{Context, leasing, overlapping, rotating, taking_back, trying};
 use crate::{
-    api::{BotSecret, CreationPolicy, DeletionPolicy, Provider, Revision, State, StoreKind, StoreRef, TargetStatus},
+    api::{BotSecret, CreationPolicy, DeletionPolicy, Revision, State, StoreKind, StoreRef, TargetStatus},
     apply::{Applied, Before, Desired, apply, delete, rolling_digest},
     build::{self, DigestKey, Inputs, Source},
     fetch::{ResolvedStore, ServiceAccount},
@@ -111,9 +108,11 @@ pub(super) async fn sync(
         return Ok(Synced::Tried(candidate));
     }
     Box::pin(taking_back::keep(context, observed, &desired)).await?;
+    let turn = context.writes.turn().await;
     let applied = Box::pin(apply(&context.client, &desired, &context.digest_key, &before, context.now()))
         .await
         .map_err(|error| Problem::of_apply(&error))?;
+    drop(turn);
     Box::pin(trying::clean(context, observed, &desired, memory)).await;
     Ok(Synced::Applied(Box::new(applied)))
 }
@@ -369,37 +368,5 @@ pub(super) fn target_status(key: &DigestKey, facts: &SecretFacts, state: &State)
         revision: state.revision.to_string(),
         rolling: rolling_digest(key, &state.digests, &state.quiet),
         quiet: state.quiet.iter().cloned().collect(),
-    }
-}
-
-/// How many BotSecrets' reads one request may serve: a manager that takes
-/// several at a time is let have them.
-fn reads_per_request(provider: &Provider) -> usize {
-    if matches!(provider, Provider::Aws(_)) { 10 } else { 1 }
-}
-
-/// Turns of periodic reads. At most as many as the store takes at once are
-/// queued before it, so an urgent read waits behind no more than these.
-#[derive(Default)]
-pub(super) struct Lanes(Mutex<HashMap<String, (i64, Arc<Semaphore>)>>);
-
-impl Lanes {
-    /// The store is gone.
-    pub(super) fn forget(&self, store: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(store);
-    }
-
-    async fn turn(&self, store: &ResolvedStore) -> Option<OwnedSemaphorePermit> {
-        let permits = store.limits.max_in_flight.unwrap_or(16) as usize * reads_per_request(&store.provider);
-        let lane = {
-            let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let fresh = || (store.generation, Arc::new(Semaphore::new(permits * 2)));
-            let lane = lanes.entry(store.uid.clone()).or_insert_with(fresh);
-            if lane.0 != store.generation {
-                *lane = fresh();
-            }
-            lane.1.clone()
-        };
-        lane.acquire_owned().await.ok()
     }
 }

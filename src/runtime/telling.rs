@@ -26,19 +26,23 @@ pub(super) async fn report(
 ) -> (Option<BotSecret>, Option<Instant>) {
     let mut next = status(object, &outcome, context.now());
     leasing::report(context, object, memory, &mut next);
-    report_emergency(object, &outcome, leasing::old_credentials(memory), &mut next, context.now());
     rotating::report(object, memory, &mut next, context.now());
+    report_emergency(object, &outcome, leasing::old_credentials(memory), &mut next, context.now());
     if object.status.as_ref() == Some(&next) {
         memory.unwritten = 0;
         return (None, None);
     }
     let told = notices(object, &next, &outcome);
-    let first = match write_status(context, object, &next).await {
+    let written = {
+        let _turn = context.writes.turn().await;
+        Box::pin(write_status(context, object, &next)).await
+    };
+    let first = match written {
         Ok(mut written) => {
             // The larger half of the object, which nobody asks for.
             written.metadata.managed_fields = None;
             memory.unwritten = 0;
-            context.emitter.publish(object, &told).await;
+            Box::pin(context.emitter.publish(object, &told)).await;
             return (Some(written), None);
         }
         Err(kube::Error::Api(response)) if response.code == 404 => return (None, None),

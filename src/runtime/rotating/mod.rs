@@ -17,7 +17,7 @@ use super::{Context, noting::log_failure, syncing};
 use crate::{
     api::{BotSecret, BotSecretStatus, Timeout},
     build::{Inputs, Source, sources},
-    plan::{Memory, Retry, RotationNotes, is_synced, look, retry_delay},
+    plan::{Memory, Retry, RotationNotes, demanded_since, is_synced, look, retry_delay},
     report::{Problem, Reason, Rotated, rotated},
     watch::Observed,
 };
@@ -86,7 +86,8 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     }
     let Some(mut notes) = memory.rotation.take() else { return };
     notes.again = None;
-    match look(&object.spec, &notes.seen, syncing::state_of(observed), context.now()) {
+    let demanded = demanded(observed);
+    match look(&object.spec, &notes.seen, syncing::state_of(observed), demanded, context.now()) {
         Err(error) => failed(object, &mut notes, refused(error.to_string())),
         Ok(found) => {
             notes.overdue = overdue(&found.overdue, rotation.max_age);
@@ -100,6 +101,12 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
         }
     }
     memory.rotation = Some(notes);
+}
+
+/// From when on new values are wanted, by a request that is under way.
+fn demanded(observed: &Observed) -> Option<Timestamp> {
+    let state = syncing::state_of(observed)?;
+    demanded_since(&observed.bot_secret, &state.revision.to_string())
 }
 
 /// Does what is due, unless something goes first.

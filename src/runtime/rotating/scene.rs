@@ -84,6 +84,9 @@ impl<'a> Scene<'a> {
     pub(super) fn is_due(&self, read: &RemoteSecret) -> Result<bool, Problem> {
         let rotation = self.observed.bot_secret.spec.rotation.as_ref();
         let Some((rotation, since)) = rotation.zip(read.changed) else { return Ok(false) };
+        if super::demanded(self.observed).is_some_and(|at| since < at) {
+            return Ok(true);
+        }
         let due = due_at(rotation, since).map_err(|error| refused(error.to_string()))?;
         Ok(due.is_some_and(|at| at <= self.context.now()))
     }
