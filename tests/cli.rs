@@ -101,7 +101,7 @@ fn managers() -> Vec<String> {
     let store = definitions.iter().find(|definition| definition.spec.names.kind == "BotSecretStore").expect("a store");
     let schema = serde_json::to_value(store).expect("JSON");
     let spec = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
-    let settings = ["limits", "proxy"];
+    let settings = ["allowRotation", "limits", "proxy"];
     spec.as_object().expect("fields").keys().filter(|name| !settings.contains(&name.as_str())).cloned().collect()
 }
 
