@@ -98,7 +98,7 @@ async fn parameters_are_found_below_a_path_and_by_a_pattern() -> Outcome {
 
 #[tokio::test]
 async fn a_parameter_that_is_written_stays_what_it_was_but_for_its_value() -> Outcome {
-    let desk = Desk::new("ssm-write").await?;
+    let desk = Desk::new("parameter-write").await?;
     desk.admin.allow(&desk.bot.namespace, &may_write(&desk.bot.namespace, &["ssm:PutParameter"])).await?;
     let config = desk.bot.cluster.config(OPERATOR, &["system:masters"])?;
     let opened = session::open(config, &desk.parameter_store(), &desk.bot.account, Credentials::default()).await?;
@@ -136,7 +136,7 @@ async fn a_parameter_that_is_written_stays_what_it_was_but_for_its_value() -> Ou
 
 #[tokio::test]
 async fn a_parameter_that_cannot_be_written_says_what_to_do() -> Outcome {
-    let desk = Desk::new("ssm-no-write").await?;
+    let desk = Desk::new("parameter-no-write").await?;
     let (namespace, name) = (desk.bot.namespace.clone(), desk.parameter("bot"));
     let config = desk.bot.cluster.config(OPERATOR, &["system:masters"])?;
     let opened = session::open(config, &desk.parameter_store(), &desk.bot.account, Credentials::default()).await?;
