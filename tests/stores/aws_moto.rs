@@ -10,7 +10,7 @@ use botsecret::{
     api::{Provider, SecretKeyRef},
     fetch::ResolvedStore,
     secret::SecretBytes,
-    stores::{Credentials, ErrorClass, FindQuery, RemoteKey, Scope},
+    stores::{Credentials, FindQuery, RemoteKey, Scope},
 };
 use botsecret_testbed::{Process, peers, wait_for};
 use k8s_openapi::api::core::v1::Secret;
