@@ -13,6 +13,7 @@ mod cluster;
 pub mod later;
 mod operator;
 mod proxy;
+pub mod upstream;
 mod vault;
 mod world;
 
