@@ -13,6 +13,9 @@ pub struct Mutant {
     pub name: &'static str,
     pub mutate: Mutate,
     pub planned: &'static str,
+    /// What is to be said of it: that a run ended in vain alone may be the
+    /// machine's doing.
+    pub shows: &'static str,
 }
 
 const MARKER: &str = "/spec/template/metadata/annotations/rollout.botsecret.dev~1price-bot";
@@ -27,6 +30,7 @@ pub const MUTANTS: [Mutant; 4] = [
             }
         },
         planned: "update/secrets/price-bot@1:late",
+        shows: "took effect though it came late",
     },
     Mutant {
         name: "the marker carries the time: what is patched again rolls again",
@@ -38,6 +42,7 @@ pub const MUTANTS: [Mutant; 4] = [
             }
         },
         planned: "patch/deployments/web@1:crash-after",
+        shows: "bears a revision that never was",
     },
     Mutant {
         name: "one key is left out of the Secret",
@@ -49,6 +54,7 @@ pub const MUTANTS: [Mutant; 4] = [
             }
         },
         planned: "",
+        shows: "the Secret was something half written",
     },
     Mutant {
         name: "delivery is recorded, the template is not patched",
@@ -60,8 +66,9 @@ pub const MUTANTS: [Mutant; 4] = [
             }
         },
         planned: "",
+        shows: "P9: RolledOut is",
     },
 ];
 
 /// How long a step may take with a defect in it: some never come to rest.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
