@@ -13,7 +13,9 @@ use std::{
 use serde_json::json;
 
 use super::{
+    dice::Dice,
     faults::{Fault, Planned, Point},
+    figures,
     judge::Settled,
     run::{Case, Run, run},
     world::Scenario,
@@ -21,20 +23,6 @@ use super::{
 
 /// Reads of the manager count as near the start or an act for so long.
 const NEAR: Duration = Duration::from_secs(25);
-
-/// Random enough, and the same for the same seed: SplitMix64.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % u64::try_from(bound).expect("small")).expect("small")
-    }
-}
 
 /// The run without a fault: what there is to break, and what must come of it.
 pub struct Faultless {
@@ -187,15 +175,11 @@ impl Report {
 
     /// Writes `target/faults.json`.
     pub fn write(&self, seed: u64, mutants: (usize, usize)) {
-        let folder = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), std::path::PathBuf::from);
         let failed: Vec<_> = self.failed.iter().map(|(name, wrong)| json!({ "case": name, "wrong": wrong })).collect();
-        let summary = json!({
-            "runs_memory": self.runs, "violations": self.failed.len(), "runs_a_minute": self.runs_a_minute(),
-            "unreached": self.unreached, "left_out": self.left_out, "seed": seed, "mutants": mutants.0, "mutants_caught": mutants.1,
-            "failed": failed,
-        });
-        std::fs::create_dir_all(&folder).expect("a folder");
-        std::fs::write(folder.join("faults.json"), format!("{summary:#}\n")).expect("written");
+        figures::add(&json!({
+            "runs_memory": self.runs, "violations_memory": self.failed.len(), "runs_a_minute": self.runs_a_minute(),
+            "unreached": self.unreached, "left_out": self.left_out, "seed": seed,
+            "mutants_memory": mutants.0, "mutants_caught_memory": mutants.1, "failed": failed,
+        }));
     }
 }

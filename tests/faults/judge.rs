@@ -9,6 +9,9 @@ use super::{
     world::{Act, BOT_SECRET, DEPLOYMENTS, IDLE_FROM, NAMESPACE, Start, World, data_of, manager},
 };
 
+/// Where the value before is kept while a rotation that may be taken back lasts.
+const PREVIOUS: &str = "price-bot-previous";
+
 type Data = BTreeMap<String, Vec<u8>>;
 
 /// What came of a run, as far as two runs must agree on it.
@@ -109,9 +112,16 @@ fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
     if world.secret() != Some(manager::fields(world.manager.version())) {
         wrong.push("P11: the Secret does not hold what the manager holds".to_owned());
     }
+    if world.store.get("secrets", NAMESPACE, PREVIOUS).is_some() {
+        wrong.push("P11: the value before is kept for ever".to_owned());
+    }
     let by_script = world.scenario.script().iter().any(|(_, act)| *act == Act::DeleteSecret);
     for one in revisions.iter().filter(|one| one.key.plural == "secrets" && one.key.namespace == NAMESPACE) {
-        if one.key.name != BOT_SECRET {
+        if one.key.name == PREVIOUS && world.scenario.bad_version().is_some() {
+            if !one.deleted && !is_whole(&data_of(&one.after)) {
+                wrong.push(format!("P1: the value before was half kept at {:?}", one.at));
+            }
+        } else if one.key.name != BOT_SECRET {
             wrong.push(format!("P5: Secret {} was written", one.key.name));
         } else if one.deleted && !(by_script && one.by == Actor::World) {
             wrong.push(format!("P1: the Secret was deleted at {:?}", one.at));

@@ -18,7 +18,9 @@
 mod campaign;
 mod clock;
 mod conformance;
+mod dice;
 mod faults;
+mod figures;
 mod judge;
 mod mutants;
 mod run;
@@ -29,7 +31,8 @@ mod world;
 
 use std::time::Duration;
 
-use campaign::{Dice, Faultless, Report, name, run_all, violations};
+use campaign::{Faultless, Report, name, run_all, violations};
+use dice::Dice;
 use faults::Planned;
 use mutants::{MUTANTS, caught_by};
 use run::{Case, run};

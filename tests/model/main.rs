@@ -22,6 +22,8 @@
 mod actions;
 mod canon;
 mod check;
+#[path = "../faults/figures.rs"]
+mod figures;
 mod judge;
 mod operator;
 mod record;
@@ -84,19 +86,7 @@ fn check_all(worlds: &[Setup]) {
         assert!(found.ends > 0, "nothing ever comes to rest");
         states += found.states;
     }
-    note(states);
-}
-
-/// Adds the number of states to `target/faults.json`, beside the campaign's.
-fn note(states: usize) {
-    let folder = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), std::path::PathBuf::from);
-    let file = folder.join("faults.json");
-    let known = std::fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str(&text).ok());
-    let mut known: serde_json::Map<_, _> = known.unwrap_or_default();
-    known.insert("model_states".to_owned(), states.into());
-    std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(file, format!("{:#}\n", serde_json::Value::Object(known))).expect("written");
+    figures::add(&serde_json::json!({ "model_states": states }));
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod later;
 mod operator;
 mod proxy;
 pub mod rotate;
+pub mod upstream;
 mod vault;
 mod world;
 

@@ -1,6 +1,4 @@
 //! A proxy before the API server that makes one request go wrong on purpose.
-//! It speaks plain HTTP to the operator and shows the API server the operator's
-//! own certificate.
 
 use std::{
     path::PathBuf,
@@ -10,20 +8,15 @@ use std::{
 
 use anyhow::Context;
 use botsecret_testbed::Cluster;
-use futures::{StreamExt, stream::BoxStream};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::{
-    Method, Request, Response,
-    body::{Bytes, Frame, Incoming},
-    service::service_fn,
+use http_body_util::BodyExt;
+use hyper::{Method, Request, Response, body::Incoming};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::{
+    Result,
+    upstream::{Body, Listener, Upstream, refusal},
 };
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-
-use super::Result;
-
-type Body = StreamBody<BoxStream<'static, std::io::Result<Frame<Bytes>>>>;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,54 +63,21 @@ impl Trap {
 /// A running proxy.
 pub struct Proxy {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
-    kubeconfig: PathBuf,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    listener: Listener,
 }
 
 impl Proxy {
     /// Starts one for this user; its kubeconfig lies in `folder`.
     pub async fn start(cluster: &Cluster, user: &str, folder: &std::path::Path) -> Result<Self> {
-        let ca = reqwest::Certificate::from_pem(cluster.ca_pem().as_bytes())?;
-        let builder = || reqwest::Client::builder().tls_certs_only([ca.clone()]);
-        // A request with a token of its own must not come with a certificate:
-        // that would count first.
-        let plain = builder().build()?;
-        let certified = builder().identity(identity(cluster, user)?).build()?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let kubeconfig = folder.join("proxy-kubeconfig");
-        let text = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
-            "clusters": [{ "name": "proxy", "cluster": { "server": url } }],
-            "users": [{ "name": "proxy", "user": {} }],
-            "contexts": [{ "name": "proxy", "context": { "cluster": "proxy", "user": "proxy" } }],
-        });
-        std::fs::write(&kubeconfig, text.to_string())?;
         let shared = Arc::<Shared>::default();
-        let upstream = Arc::new(Upstream { url: cluster.url().to_owned(), plain, certified, shared: shared.clone() });
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let upstream = upstream.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| upstream.clone().serve(request));
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
-        Ok(Self { shared, task, kubeconfig })
+        let gate = Arc::new(Gate { upstream: Upstream::new(cluster, user)?, shared: shared.clone() });
+        let listener = Listener::start(folder, move |request| gate.clone().serve(request)).await?;
+        Ok(Self { shared, listener })
     }
 
     /// The operator's way to it.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.kubeconfig.clone()
+        self.listener.kubeconfig()
     }
 
     /// The audience and the seconds of each TokenRequest so far.
@@ -134,24 +94,12 @@ impl Proxy {
     }
 }
 
-fn identity(cluster: &Cluster, user: &str) -> Result<reqwest::Identity> {
-    let kubeconfig: Value = serde_json::from_slice(&std::fs::read(cluster.kubeconfig(user, &[])?)?)?;
-    let user = &kubeconfig["users"][0]["user"];
-    let read = |field: &str| -> Result<Vec<u8>> { Ok(std::fs::read(user[field].as_str().context("no such file")?)?) };
-    let mut pem = read("client-certificate")?;
-    pem.push(b'\n');
-    pem.extend(read("client-key")?);
-    Ok(reqwest::Identity::from_pem(&pem)?)
-}
-
-struct Upstream {
-    url: String,
-    plain: reqwest::Client,
-    certified: reqwest::Client,
+struct Gate {
+    upstream: Upstream,
     shared: Arc<Shared>,
 }
 
-impl Upstream {
+impl Gate {
     async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>> {
         let rule = {
             let mut rules = self.shared.rules.lock().unwrap();
@@ -186,12 +134,6 @@ impl Upstream {
 
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Body>> {
         let (head, body) = request.into_parts();
-        let client = if head.headers.contains_key("authorization") { &self.plain } else { &self.certified };
-        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut headers = head.headers;
-        for name in ["host", "connection", "transfer-encoding", "content-length"] {
-            headers.remove(name);
-        }
         let body = BodyExt::collect(body).await?.to_bytes();
         if head.uri.path().ends_with("/token") {
             let spec = serde_json::from_slice::<Value>(&body)?["spec"].take();
@@ -199,29 +141,6 @@ impl Upstream {
             let seconds = spec["expirationSeconds"].as_i64().unwrap_or_default();
             self.shared.token_lives.lock().unwrap().push((audience, seconds));
         }
-        let reply =
-            client.request(head.method, format!("{}{path}", self.url)).headers(headers).body(body).send().await?;
-        let mut response = Response::builder().status(reply.status());
-        for (name, value) in reply.headers() {
-            if !["connection", "transfer-encoding", "content-length"].contains(&name.as_str()) {
-                response = response.header(name, value);
-            }
-        }
-        let chunks = futures::stream::try_unfold(reply, async |mut reply| {
-            let chunk = reply.chunk().await.map_err(std::io::Error::other)?;
-            Ok(chunk.map(|chunk| (Frame::data(chunk), reply)))
-        });
-        Ok(response.body(StreamBody::new(chunks.boxed()))?)
+        self.upstream.send(&head, body).await
     }
-}
-
-fn refusal(code: u16) -> Response<Body> {
-    let reason = if code == 409 { "Conflict" } else { "InternalError" };
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
-        "message": "refused by the test",
-    });
-    let bytes = Bytes::from(status.to_string());
-    let body = StreamBody::new(futures::stream::iter([Ok(Frame::data(bytes))]).boxed());
-    Response::builder().status(code).header("content-type", "application/json").body(body).unwrap()
 }

@@ -44,6 +44,8 @@ pub struct Controllers {
     lives: BTreeMap<String, Life>,
     made: u64,
     pub starts: Vec<Start>,
+    /// The values on which a bot ends as soon as it starts.
+    deadly: Option<BTreeMap<String, Vec<u8>>>,
 }
 
 /// The data of a Secret.
@@ -57,6 +59,11 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 }
 
 impl Controllers {
+    /// Those of a world in which bots end on these values.
+    pub fn new(deadly: Option<BTreeMap<String, Vec<u8>>>) -> Self {
+        Self { deadly, ..Self::default() }
+    }
+
     /// Does what is due; answers when to be called again, if nothing changes.
     pub fn step(&mut self, store: &Store) -> Option<Duration> {
         let now = clock::elapsed();
@@ -106,14 +113,18 @@ impl Controllers {
         let Some(secret) = store.get("secrets", namespace, wanted) else {
             return Some(now + Duration::from_secs(1));
         };
-        self.starts.push(Start {
-            pod: name.to_owned(),
-            deployment: text(pod, "/metadata/labels/app").to_owned(),
-            at: now,
-            held: data_of(&secret),
-        });
+        let held = data_of(&secret);
+        let dies = self.deadly.as_ref() == Some(&held);
+        let deployment = text(pod, "/metadata/labels/app").to_owned();
+        self.starts.push(Start { pod: name.to_owned(), deployment, at: now, held });
         self.lives.insert(name.to_owned(), Life { started: true, ..life });
-        let status = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] });
+        let mut status = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] });
+        if dies {
+            status["conditions"][0]["status"] = json!("False");
+            // As after some tries, which nobody waits for here.
+            status["containerStatuses"] =
+                json!([{ "name": "bot", "restartCount": 3, "state": { "waiting": { "reason": "CrashLoopBackOff" } } }]);
+        }
         store.ask(Verb::MergePatch, "pods", (namespace, name, "status"), &json!({ "status": status }));
         None
     }
@@ -139,14 +150,15 @@ impl Controllers {
                 old.push(pod);
             }
         }
-        let ready = |pods: &[Arc<Value>]| pods.iter().filter(|pod| text(pod, "/status/phase") == "Running").count();
+        let is_ready = |pod: &&Arc<Value>| text(pod, "/status/conditions/0/status") == "True";
+        let ready = |pods: &[Arc<Value>]| pods.iter().filter(is_ready).count();
         let surge = usize::from(!old.is_empty());
         let mut more = going > 0;
         if new.len() < wanted && new.len() + old.len() < wanted + surge {
             self.create_pod(store, deployment, &set);
             more = true;
-        } else if let Some(pod) = old.first().or(new.first())
-            && (ready(&new) + ready(&old) > wanted || new.len() > wanted)
+        } else if let Some(pod) = old.iter().find(|pod| !is_ready(pod)).or(old.first()).or(new.first())
+            && (ready(&new) + ready(&old) > wanted || new.len() > wanted || fails(pod) && !old.is_empty())
         {
             let name = text(pod, "/metadata/name");
             store.ask(Verb::Delete, "pods", (namespace, name, ""), &json!({}));
@@ -187,6 +199,11 @@ impl Controllers {
         });
         store.ask(Verb::Create, "pods", (namespace, "", ""), &pod).granted();
     }
+}
+
+/// Whether its process does not stay alive.
+fn fails(pod: &Value) -> bool {
+    pod["status"]["containerStatuses"][0]["restartCount"].is_number()
 }
 
 fn hash_of(template: &Value) -> String {

@@ -53,8 +53,10 @@ impl Manager {
         Fetcher::opening(tokens, Arc::new(KubeCredentials::new(client)), Box::new(open))
     }
 
-    fn secret(&self) -> RemoteSecret {
-        let version = self.version();
+    /// The newest version, or the one that the key names.
+    fn secret(&self, key: &RemoteKey) -> RemoteSecret {
+        let named = key.version.as_deref().map(|text| text.parse().expect("a version that we gave"));
+        let version = named.unwrap_or_else(|| self.version());
         let fields = fields(version).into_iter().map(|(name, value)| (name, SecretBytes::new(value))).collect();
         RemoteSecret { payload: Payload::Fields(fields), version: Some(version), renew: None, changed: None }
     }
@@ -84,9 +86,9 @@ impl Session for Manager {
 
     async fn read(&self, keys: &[RemoteKey]) -> Vec<Result<RemoteSecret, StoreError>> {
         let mut answers = Vec::new();
-        for _ in keys {
+        for key in keys {
             answers.push(match self.faults.at_read() {
-                None => Ok(self.secret()),
+                None => Ok(self.secret(key)),
                 Some(Fault::Status(429)) => Err(StoreError::new(ErrorClass::Throttled, "patience")),
                 Some(Fault::Hang) => std::future::pending().await,
                 Some(Fault::CrashBefore | Fault::CrashAfter | Fault::CrashStale) => self.faults.crash().await,

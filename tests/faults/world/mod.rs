@@ -67,18 +67,20 @@ impl World {
         for name in DEPLOYMENTS {
             make("deployments", NAMESPACE, &deployment(name));
         }
-        make(
-            "botsecrets",
-            NAMESPACE,
-            &json!({
-                "metadata": { "name": BOT_SECRET },
-                "spec": {
-                    "serviceAccountName": "bot", "storeRef": { "name": "source" }, "refreshInterval": "10s",
-                    "dataFrom": [{ "extract": { "key": "price-bot" } }],
-                },
-            }),
-        );
-        Self { store, controllers: Controllers::default(), manager: Manager::new(faults), scenario, acted: 0 }
+        let bad = scenario.bad_version();
+        let mut bot_secret = json!({
+            "metadata": { "name": BOT_SECRET },
+            "spec": {
+                "serviceAccountName": "bot", "storeRef": { "name": "source" }, "refreshInterval": "10s",
+                "dataFrom": [{ "extract": { "key": "price-bot" } }],
+            },
+        });
+        if bad.is_some() {
+            bot_secret["spec"]["rollout"] = json!({ "onFailure": "RollBack" });
+        }
+        make("botsecrets", NAMESPACE, &bot_secret);
+        let controllers = Controllers::new(bad.map(manager::fields));
+        Self { store, controllers, manager: Manager::new(faults), scenario, acted: 0 }
     }
 
     /// Does what is due; answers when to be called again, if nothing changes.

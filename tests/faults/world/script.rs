@@ -17,6 +17,8 @@ pub enum Scenario {
     Rotations,
     /// Rotations, and people who delete, suspend and scale.
     Edits,
+    /// A value on which no bot lives, which is taken back, then a good one.
+    Back,
 }
 
 /// One thing that happens.
@@ -45,13 +47,21 @@ const EDITS: [(Duration, Act); 8] = [
     at(400, Act::Scale("worker", 2)),
 ];
 
+const BACK: [(Duration, Act); 2] = [at(100, Act::Rotate), at(300, Act::Rotate)];
+
 impl Scenario {
-    pub const ALL: [Self; 2] = [Self::Rotations, Self::Edits];
+    pub const ALL: [Self; 3] = [Self::Rotations, Self::Edits, Self::Back];
+
+    /// Which of the manager's versions no bot lives on.
+    pub fn bad_version(self) -> Option<u64> {
+        (self == Self::Back).then_some(2)
+    }
 
     pub fn script(self) -> &'static [(Duration, Act)] {
         match self {
             Self::Rotations => &ROTATIONS,
             Self::Edits => &EDITS,
+            Self::Back => &BACK,
         }
     }
 }
@@ -61,6 +71,7 @@ impl fmt::Display for Scenario {
         formatter.write_str(match self {
             Self::Rotations => "rotations",
             Self::Edits => "edits",
+            Self::Back => "back",
         })
     }
 }
