@@ -16,6 +16,7 @@ fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 /// A spec with two keys of `kv/bot`, one of `kv/other`, and one that is pinned.
 fn spec(rotation: Value) -> BotSecretSpec {
     let entry = |key: &str, remote: &str| json!({ "secretKey": key, "remoteRef": { "key": remote, "property": key.to_lowercase() } });
@@ -62,7 +63,7 @@ fn a_value_is_overdue_from_the_moment_on_at_which_it_is_as_old_as_it_may_be() {
     assert_eq!(at("2026-06-02T23:59:59Z"), (vec![], vec![], Some(time("2026-06-03T00:00:00Z"))));
     assert_eq!(at("2026-06-03T00:00:00Z"), (vec![source("kv/bot")], vec![], Some(time("2026-06-04T00:00:00Z"))));
     // One that is pinned grows old as well.
-    let all = vec![source("kv/bot"), source("kv/other"), pinned()];
+    let all = [source("kv/bot"), source("kv/other"), pinned()];
     assert_eq!(at("2026-06-05T00:00:00Z").0.len(), all.len());
     assert_eq!(at("2026-06-05T00:00:00Z").2, None);
 }

@@ -1,5 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
+use k8s_openapi::jiff::Timestamp;
 use reqwest::{StatusCode, Url, header::HeaderMap};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -344,7 +345,7 @@ fn bytes(payload: Result<Payload, StoreError>) -> Vec<u8> {
 fn a_versions_age_is_when_it_was_made_and_not_when_its_tags_were() {
     let of = |attributes: serde_json::Value| {
         let body = json!({"value": "a", "attributes": attributes, "tags": {}}).to_string();
-        read::made(body.as_bytes()).map(|made| made.as_second())
+        read::made(body.as_bytes()).map(Timestamp::as_second)
     };
     assert_eq!(of(json!({"created": 1_700_000_000, "updated": 1_800_000_000, "enabled": true})), Some(1_700_000_000));
     for nothing in [json!({}), json!(null), json!({"created": "x"}), json!({"created": i64::MAX})] {
