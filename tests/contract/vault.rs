@@ -97,6 +97,9 @@ impl Subject for Vault {
         match (case, self.engine) {
             ("binary", _) => Some("Vault keeps JSON documents, which hold text and no other bytes"),
             ("alias or stage", _) => Some("Vault names versions by their number alone"),
+            ("write back", 1) => {
+                Some("version 1 of the engine keeps no versions, so that a write could be over somebody else's")
+            }
             ("pinned version" | "disabled version" | "write back that was overtaken", 1) => {
                 Some("version 1 of the engine keeps no versions")
             }

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Bench, DEADLINE, Fault, Result, Vault, canary, canary::Canary, shared_bao};
+use crate::support::{Bench, DEADLINE, Fault, Result, Vault, canary, canary::Canary, rotate::Person, shared_bao};
 
 pub const NAME: &str = "price-bot";
 pub const SOURCE: &str = "exchange";
@@ -182,6 +182,25 @@ async fn p3_each_password_that_is_made_is_written_once_and_rolls_the_bot_once() 
     ensure!(metrics.contains(&format!("botsecret_rotations_triggered_total {made}\n")), "{metrics}");
     ensure!(bench.rollouts("bot").await? == i64::try_from(version)?, "one rollout for each");
     is_told_nowhere(&bench, &password).await
+}
+
+#[tokio::test]
+async fn p3_a_rotation_at_once_makes_one_new_value_and_ends_with_its_rollout() -> Result {
+    let bench = Bench::new("generated-at-once").await?;
+    let desk = Desk::new(&bench).await?;
+    at_rest(&bench).await?;
+    bench.apply(bench.bot("bot", NAME, 1)).await?;
+    bench.until_all_hold("bot", 1, "first").await?;
+    let ann = Person::new(&bench, "ann", &["get", "patch"]).await?;
+    let said = ann.rotate(&[NAME, "--now", "--reason", "leaked", "--wait", "--timeout", "1m"]).await?;
+    ensure!(said.code == Some(0) && said.stdout.contains("the Secret holds a new value"), "{said:?}");
+    let (data, version) = desk.source().await?;
+    let password = data["REVISION"].as_str().context("text")?;
+    ensure!(version == 2 && bench.value(NAME, "REVISION").await?.as_deref() == Some(password), "{version}");
+    bench.until_all_hold("bot", 1, password).await?;
+    bench.until_more_reads(3).await?;
+    ensure!(desk.source().await?.1 == 2 && bench.rollouts("bot").await? == 2, "once");
+    Ok(())
 }
 
 #[tokio::test]
