@@ -50,7 +50,7 @@ impl RotateRequest {
 /// that ends a line, steers a terminal or turns the text around.
 #[must_use]
 pub fn legible(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{61c}');
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !turns(*c)).collect();
     shown.trim().chars().take(LONGEST_REASON).collect()
 }
@@ -76,7 +76,7 @@ pub struct EmergencyStatus {
     pub requested_at: Time,
     /// Requested (a new value is still to be had), Written (the Secret holds what
     /// could be had, and workloads roll), or its end: RolledOut, Halted,
-    /// RolledBack, WaitingForWorkload or Withdrawn.
+    /// RolledBack, WaitingForWorkload, NotRotated or Withdrawn.
     pub phase: String,
     /// When it came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,18 +122,21 @@ pub enum EmergencyPhase {
     RolledBack,
     /// What is left to roll waits for a person.
     WaitingForWorkload,
+    /// No new value could be made at its source.
+    NotRotated,
     /// The request is no longer there.
     Withdrawn,
 }
 
 impl EmergencyPhase {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Requested,
         Self::Written,
         Self::RolledOut,
         Self::Halted,
         Self::RolledBack,
         Self::WaitingForWorkload,
+        Self::NotRotated,
         Self::Withdrawn,
     ];
 
@@ -147,6 +150,7 @@ impl EmergencyPhase {
             Self::Halted => "Halted",
             Self::RolledBack => "RolledBack",
             Self::WaitingForWorkload => "WaitingForWorkload",
+            Self::NotRotated => "NotRotated",
             Self::Withdrawn => "Withdrawn",
         }
     }

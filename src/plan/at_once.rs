@@ -48,18 +48,16 @@ pub fn emergency_due(object: &BotSecret) -> Option<RotateRequest> {
     emergency(object).filter(|_| is_due)
 }
 
-/// Since when values that are rotated are wanted anew, while the Secret still holds
-/// the revision that it held then.
+/// Since when values that are rotated are wanted anew: each once for this request.
 #[must_use]
-pub fn demanded_since(object: &BotSecret, revision: &str) -> Option<Timestamp> {
+pub fn demanded_since(object: &BotSecret) -> Option<Timestamp> {
     emergency(object)?;
-    let record = on_record(object)?;
-    (record.from == revision && is_triggered(object)).then_some(record.requested_at.0)
+    on_record(object).filter(|_| is_triggered(object)).map(|record| record.requested_at.0)
 }
 
 /// Whether the operator has new values made at their sources.
 #[must_use]
-pub fn is_triggered(object: &BotSecret) -> bool {
+fn is_triggered(object: &BotSecret) -> bool {
     object.spec.rotation.as_ref().is_some_and(Rotation::is_triggered)
 }
 

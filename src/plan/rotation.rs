@@ -16,6 +16,9 @@ use crate::{
     report::Problem,
 };
 
+/// How far a manager's clock may be behind ours. What came later than that was late.
+const FARTHEST: SignedDuration = SignedDuration::from_hours(1);
+
 /// What is remembered of the rotation of a BotSecret's values.
 #[derive(Debug, Default)]
 pub struct RotationNotes {
@@ -30,6 +33,13 @@ pub struct RotationNotes {
     pub keeps: Option<bool>,
     /// What managers were asked to rotate, and have not yet.
     pub asked: BTreeMap<Source, Asked>,
+    /// When somebody wanted new values at once, and which are still to come: since
+    /// when each had been the same by then.
+    pub demanded: Option<(Timestamp, BTreeMap<Source, Option<Timestamp>>)>,
+    /// When there was a new value of what, by our own clock.
+    pub renewed: BTreeMap<Source, Timestamp>,
+    /// How often in a row a value that is kept was written and not read since.
+    pub repeats: u32,
     /// Failures in a row.
     pub failures: u32,
     /// Not to be tried again before.
@@ -47,6 +57,8 @@ pub struct RotationNotes {
 pub struct Asked {
     /// When.
     pub at: Instant,
+    /// Since when the value had been the same by then.
+    pub since: Option<Timestamp>,
     /// How often it was looked for since.
     pub looks: u32,
 }
@@ -79,22 +91,93 @@ pub struct Look {
     pub next: Option<Timestamp>,
 }
 
-/// Looks at the ages of what was read. What is rotated and older than `demanded` is
-/// due whatever the spec says.
+impl RotationNotes {
+    /// Takes in a request for new values that is under way since then. One that is
+    /// seen for the first time wants all; of one that was begun by another process
+    /// those may be there already.
+    pub fn demand(&mut self, spec: &BotSecretSpec, since: Option<Timestamp>, is_begun: bool) {
+        let Some(at) = since else {
+            self.demanded = None;
+            return;
+        };
+        if self.demanded.as_ref().is_none_or(|(before, _)| *before != at) {
+            let all = rotated(spec).into_iter().filter_map(|source| self.seen.get_key_value(&source));
+            let to_come = all.filter(|(_, since)| !is_begun || since.is_some_and(|since| since < at));
+            self.demanded = Some((at, to_come.map(|(source, since)| (source.clone(), *since)).collect()));
+        }
+    }
+
+    /// There is a new value of this, or there will be.
+    pub fn note_renewed(&mut self, source: &Source, now: Timestamp) {
+        if let Some((_, to_come)) = &mut self.demanded {
+            to_come.remove(source);
+        }
+        self.renewed.insert(source.clone(), now);
+    }
+
+    fn is_demanded(&self, source: &Source, told: Option<Timestamp>) -> bool {
+        self.demanded.as_ref().is_some_and(|(_, to_come)| to_come.get(source) == Some(&told))
+    }
+}
+
+/// When the next value of a remote secret is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Now.
+    Now,
+    /// Then; `None`: never.
+    At(Option<Timestamp>),
+    /// Nobody knows how old it is.
+    Ageless,
+}
+
+/// When the successor of a value is due that has been the same since `told`.
+///
+/// # Errors
+/// Where the schedule cannot be read.
+pub fn turn(
+    spec: &BotSecretSpec,
+    notes: &RotationNotes,
+    source: &Source,
+    told: Option<Timestamp>,
+    state: Option<&State>,
+    now: Timestamp,
+) -> Result<Turn, ScheduleError> {
+    let Some(rotation) = &spec.rotation else { return Ok(Turn::At(None)) };
+    if notes.is_demanded(source, told) {
+        return Ok(Turn::Now);
+    }
+    let Some(told) = told else { return Ok(Turn::Ageless) };
+    // A manager whose clock is behind ours tells of a new value what makes it due.
+    let by_ours = arrived_here(spec, source, state).into_iter().chain(notes.renewed.get(source).copied()).max();
+    let since = by_ours.filter(|ours| ours.duration_since(told) < FARTHEST).map_or(told, |ours| ours.max(told));
+    Ok(match due_at(rotation, since)? {
+        Some(at) if at <= now => Turn::Now,
+        at => Turn::At(at),
+    })
+}
+
+/// When a value came into the Secret that was there before with another.
+fn arrived_here(spec: &BotSecretSpec, source: &Source, state: Option<&State>) -> Option<Timestamp> {
+    let keys = keys_filled_by(spec, source);
+    let changed = state?.changed.iter().filter(|(key, change)| keys.contains(key) && !change.initial && !change.added);
+    changed.map(|(_, change)| change.at).max()
+}
+
+/// Looks at the ages of what was read.
 ///
 /// # Errors
 /// Where the schedule cannot be read.
 pub fn look(
     spec: &BotSecretSpec,
-    seen: &BTreeMap<Source, Option<Timestamp>>,
+    notes: &RotationNotes,
     state: Option<&State>,
-    demanded: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Look, ScheduleError> {
     let mut look = Look::default();
     let Some(rotation) = &spec.rotation else { return Ok(look) };
     let mut next = Vec::new();
-    for (source, told) in seen {
+    for (source, told) in &notes.seen {
         let Some(since) = told.or_else(|| changed_here(spec, source, state)) else { continue };
         match too_old_at(rotation, since) {
             Some(at) if at <= now => look.overdue.push((source.clone(), since)),
@@ -102,14 +185,11 @@ pub fn look(
         }
     }
     for source in rotated(spec) {
-        match seen.get(&source) {
-            Some(Some(since)) if demanded.is_some_and(|at| *since < at) => look.due.push(source),
-            Some(Some(since)) => match due_at(rotation, *since)? {
-                Some(at) if at <= now => look.due.push(source),
-                at => next.extend(at),
-            },
-            Some(None) => look.ageless = look.ageless.or(Some(source)),
-            None => {}
+        let Some(told) = notes.seen.get(&source) else { continue };
+        match turn(spec, notes, &source, *told, state, now)? {
+            Turn::Now => look.due.push(source),
+            Turn::At(at) => next.extend(at),
+            Turn::Ageless => look.ageless = look.ageless.or(Some(source)),
         }
     }
     look.next = next.into_iter().min();
@@ -134,7 +214,7 @@ fn too_old_at(rotation: &Rotation, since: Timestamp) -> Option<Timestamp> {
 ///
 /// # Errors
 /// Where the schedule cannot be read.
-pub fn due_at(rotation: &Rotation, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
+fn due_at(rotation: &Rotation, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
     match (&rotation.schedule, rotation.every) {
         (Some(schedule), _) => first_after(schedule, since),
         (None, every) => Ok(every.and_then(|every| after(since, every.0))),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{AtSource, Look, ScheduleError, Step, due_at, look, next_step};
+use super::{AtSource, Look, RotationNotes, ScheduleError, Step, Turn, due_at, look, next_step};
 use crate::{
     api::{BotSecretSpec, KeyChange, Revision, Rotation, State, StoreRef},
     build::Source,
@@ -50,8 +50,12 @@ fn seen() -> BTreeMap<Source, Option<Timestamp>> {
     ])
 }
 
+fn notes() -> RotationNotes {
+    RotationNotes { seen: seen(), ..RotationNotes::default() }
+}
+
 fn found(rotation: Value, now: &str) -> Look {
-    look(&spec(rotation), &seen(), None, None, time(now)).expect("a schedule")
+    look(&spec(rotation), &notes(), None, time(now)).expect("a schedule")
 }
 
 #[test]
@@ -85,16 +89,46 @@ fn without_generate_every_remote_secret_is_due_but_for_pinned_ones() {
 }
 
 #[test]
-fn what_somebody_wants_anew_is_due_whatever_its_age_until_it_is_younger_than_the_request() {
-    let due = |rotation: Value, demanded: &str| {
-        look(&spec(rotation), &seen(), None, Some(time(demanded)), time(LATER)).expect("a schedule").due
+fn what_somebody_wants_anew_is_due_whatever_its_age_and_once_for_each_request() {
+    let yearly = spec(json!({ "every": "8760h" }));
+    let due = |notes: &RotationNotes| look(&yearly, notes, None, time(LATER)).expect("a schedule").due;
+    let both = [source("kv/bot"), source("kv/other")];
+    let mut notes = notes();
+    notes.demand(&yearly, Some(time(DAWN)), false);
+    assert_eq!(due(&notes), both, "whatever the clocks of their managers say");
+    notes.note_renewed(&both[0], time(LATER));
+    notes.demand(&yearly, Some(time(DAWN)), true);
+    assert_eq!(due(&notes), both[1..], "once");
+    notes.seen.insert(both[1].clone(), Some(time("2026-06-02T00:00:01Z")));
+    assert_eq!(due(&notes), [], "somebody else was sooner");
+    notes.demand(&yearly, Some(time(LATER)), false);
+    assert_eq!(due(&notes), both, "once for each request");
+    notes.demand(&yearly, None, false);
+    assert_eq!(due(&notes), []);
+    // One that another process began.
+    notes.demand(&yearly, Some(time("2026-06-01T12:00:00Z")), true);
+    assert_eq!(due(&notes), both[..1]);
+}
+
+#[test]
+fn a_manager_whose_clock_is_behind_is_not_asked_twice() {
+    let monthly = spec(json!({ "schedule": { "cron": "0 3 1 * *" } }));
+    let told = Some(time("2026-06-01T02:59:59Z"));
+    let now = time("2026-06-01T03:00:05Z");
+    let turn = |notes: &RotationNotes, state: Option<&State>| {
+        super::turn(&monthly, notes, &source("kv/bot"), told, state, now).expect("a schedule")
     };
-    let yearly = || json!({ "every": "8760h" });
-    assert_eq!(due(yearly(), "2026-06-01T12:00:00Z"), [source("kv/bot")]);
-    assert_eq!(due(yearly(), "2026-06-02T12:00:00Z"), [source("kv/bot"), source("kv/other")]);
-    assert_eq!(due(yearly(), DAWN), []);
-    let generated = json!({ "every": "8760h", "generate": [{ "secretKey": "C", "password": {} }] });
-    assert_eq!(due(generated, "2026-06-09T00:00:00Z"), [source("kv/other")], "nobody else's");
+    assert_eq!(turn(&notes(), None), Turn::Now);
+    let next = Turn::At(Some(time("2026-07-01T03:00:00Z")));
+    let mut renewed = notes();
+    renewed.note_renewed(&source("kv/bot"), now);
+    assert_eq!(turn(&renewed, None), next);
+    // After a restart the Secret tells.
+    let change =
+        |initial| KeyChange { revision: Revision::default(), at: now, initial, added: false, same_before: None };
+    let state = |initial| State { changed: [("A".to_owned(), change(initial))].into(), ..State::default() };
+    assert_eq!(turn(&notes(), Some(&state(false))), next);
+    assert_eq!(turn(&notes(), Some(&state(true))), Turn::Now, "the first sync says nothing of its age");
 }
 
 #[test]
@@ -130,13 +164,9 @@ fn a_source_that_tells_no_age_is_as_old_as_the_secret_says_and_not_rotated() {
         ..State::default()
     };
     let seen = BTreeMap::from([(source("kv/bot"), None), (source("kv/found"), None)]);
-    let look = look(
-        &spec(json!({ "maxAge": "48h", "every": "24h" })),
-        &seen,
-        Some(&state),
-        None,
-        time("2026-06-03T00:00:00Z"),
-    );
+    let notes = RotationNotes { seen, ..RotationNotes::default() };
+    let rotation = json!({ "maxAge": "48h", "every": "24h" });
+    let look = look(&spec(rotation), &notes, Some(&state), time("2026-06-03T00:00:00Z"));
     let look = look.expect("a period");
     assert_eq!(look.overdue, [(source("kv/bot"), time(DAWN))], "the other may have brought key C");
     assert_eq!((look.due, look.ageless), (vec![], Some(source("kv/bot"))));

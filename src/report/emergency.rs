@@ -1,14 +1,11 @@
 //! How far a rotation is that somebody wants now. Pure.
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
-use super::{Outcome, Reason, SyncReport};
+use super::{Outcome, Problem, Reason, SyncReport, status::bounded};
 use crate::{
     api::{BotSecret, BotSecretStatus, EmergencyPhase, EmergencyStatus, RotationPhase, WorkloadChoice},
-    plan::{Retry, demanded_since, rotation_requested},
+    plan::{Retry, rotation_requested},
     rollout::is_open,
 };
 
@@ -29,17 +26,28 @@ pub struct OldCredentials {
     pub left: bool,
 }
 
+/// What else the end of a request hangs on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct News<'a> {
+    /// The credentials that it wants to end.
+    pub old: OldCredentials,
+    /// Whether a value that the operator has made is still to come.
+    pub is_made: bool,
+    /// What holds that up.
+    pub problem: Option<&'a Problem>,
+}
+
 /// Takes the record of the last request one step on.
 pub fn report_emergency(
     object: &BotSecret,
     outcome: &Outcome,
-    old: OldCredentials,
+    news: News<'_>,
     next: &mut BotSecretStatus,
     now: Timestamp,
 ) {
     let Some(mut record) = next.emergency.take() else { return };
     if record.is_open() {
-        step(object, outcome, old, next, &mut record, now);
+        step(object, outcome, news, next, &mut record, now);
     }
     next.emergency = Some(record);
 }
@@ -47,7 +55,7 @@ pub fn report_emergency(
 fn step(
     object: &BotSecret,
     outcome: &Outcome,
-    old: OldCredentials,
+    News { old, is_made, problem }: News<'_>,
     next: &BotSecretStatus,
     record: &mut EmergencyStatus,
     now: Timestamp,
@@ -75,9 +83,17 @@ fn step(
         record.message = if is_killed { format!("{why}{IN_VAIN}") } else { why };
         return;
     }
-    if is_being_made(object, next) {
-        "a new value is being made at the source".clone_into(&mut record.message);
+    let refused = problem.filter(|problem| is_made && problem.retry == Retry::Slow);
+    if is_made && refused.is_none() {
+        record.message = problem.map_or_else(
+            || "a new value is being made at the source".to_owned(),
+            |problem| bounded(&format!("no new value could be made yet: {}", problem.message)),
+        );
         return;
+    }
+    if let Some(refused) = refused {
+        let message = bounded(&format!("no new value could be made: {}", refused.message));
+        return end(record, EmergencyPhase::NotRotated, message, now);
     }
     let rolled = rolled(object, next, record);
     if let Some((phase, message)) = rolled.filter(|_| !(record.revoke && old.pending)) {
@@ -92,17 +108,6 @@ fn step(
         };
         end(record, phase, format!("{message}{old}"), now);
     }
-}
-
-/// Whether the operator has a new value made, and nothing refuses it.
-fn is_being_made(object: &BotSecret, next: &BotSecretStatus) -> bool {
-    let Some(target) = &next.target else { return false };
-    let rotated = next.conditions.iter().find(|condition| condition.type_ == "Rotated");
-    demanded_since(object, &target.revision).is_some() && !rotated.is_some_and(is_refused)
-}
-
-fn is_refused(rotated: &Condition) -> bool {
-    rotated.reason == Reason::RotationRefused.name()
 }
 
 fn end(record: &mut EmergencyStatus, phase: EmergencyPhase, message: String, now: Timestamp) {
@@ -124,11 +129,10 @@ fn why_not_yet(outcome: &Outcome) -> Option<&str> {
 /// How the rollout of what the Secret holds ended, if it did.
 fn rolled(object: &BotSecret, next: &BotSecretStatus, record: &EmergencyStatus) -> Option<(EmergencyPhase, String)> {
     let target = next.target.as_ref()?;
-    let refused = next.conditions.iter().find(|condition| condition.type_ == "Rotated" && is_refused(condition));
-    let value = match refused {
-        _ if target.revision != record.from => "the Secret holds a new value".to_owned(),
-        Some(refused) => format!("no new value could be made: {}", refused.message),
-        None => "the manager gave no other value than before: change it there".to_owned(),
+    let value = if target.revision == record.from {
+        "the manager gave no other value than before: change it there"
+    } else {
+        "the Secret holds a new value"
     };
     if object.spec.workload_choice() == WorkloadChoice::None {
         return Some((EmergencyPhase::RolledOut, format!("{value}; no workload is rolled for it (rollout.workloads)")));

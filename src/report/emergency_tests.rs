@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{OldCredentials, report_emergency};
+use super::{News, OldCredentials, report_emergency};
 use crate::{
     api::{BotSecret, BotSecretStatus, EmergencyStatus},
     plan::Retry,
@@ -51,8 +51,12 @@ fn rollout(revision: &str, holds: bool, reason: &str, phase: &str) -> Value {
 }
 
 fn after(object: &BotSecret, outcome: &Outcome, old: OldCredentials) -> (EmergencyStatus, BotSecretStatus) {
+    after_news(object, outcome, News { old, ..News::default() })
+}
+
+fn after_news(object: &BotSecret, outcome: &Outcome, news: News<'_>) -> (EmergencyStatus, BotSecretStatus) {
     let mut next = object.status.clone().expect("a status");
-    report_emergency(object, outcome, old, &mut next, Timestamp::from_second(1_800_000_000).expect("a time"));
+    report_emergency(object, outcome, news, &mut next, Timestamp::from_second(1_800_000_000).expect("a time"));
     (next.emergency.clone().expect("a record"), next)
 }
 
@@ -106,24 +110,20 @@ fn p9_a_manager_that_gives_the_same_value_is_told_of() {
 
 #[test]
 fn p11_where_a_new_value_is_being_made_the_request_ends_with_it_or_with_a_refusal() {
-    let condition = |reason: &str| {
-        let rolled = rollout("1.k.a", true, "RolledOut", "Verified")["status"]["conditions"][0].clone();
-        let mut rotated = rolled.clone();
-        (rotated["type"], rotated["status"], rotated["reason"]) = ("Rotated".into(), "False".into(), reason.into());
-        json!([rolled, rotated])
-    };
-    let told = |revision: &str, reason: &str| {
-        let mut change = rollout(revision, true, "RolledOut", "Verified");
-        change["spec"] = json!({ "rotation": { "every": "8760h" } });
-        change["status"]["conditions"] = condition(reason);
-        let (record, _) = after(&object("Written", false, revision, &change), &Outcome::default(), NONE);
+    let told = |is_made: bool, revision: &str, retry: Option<Retry>| {
+        let problem = retry.map(|retry| Problem::new(Reason::RotationRefused, retry, "the store says no"));
+        let change = rollout(revision, true, "RolledOut", "Verified");
+        let news = News { is_made, problem: problem.as_ref(), ..News::default() };
+        let (record, _) = after_news(&object("Written", false, revision, &change), &Outcome::default(), news);
         (record.phase, record.message)
     };
-    assert_eq!(told("1.k.a", "Rotated"), ("Written".to_owned(), "a new value is being made at the source".to_owned()));
-    assert_eq!(told("2.k.b", "Rotated").0, "RolledOut");
-    let (phase, message) = told("1.k.a", "RotationRefused");
-    assert_eq!(phase, "RolledOut");
-    assert!(message.starts_with("no new value could be made: as told"), "{message}");
+    let (phase, message) = told(true, "1.k.a", None);
+    assert_eq!((phase.as_str(), message.as_str()), ("Written", "a new value is being made at the source"));
+    assert_eq!(told(true, "2.k.b", None).0, "Written", "another remote secret's is still to come");
+    assert_eq!(told(false, "2.k.b", None).0, "RolledOut");
+    assert_eq!(told(true, "1.k.a", Some(Retry::Backoff)).0, "Written", "it may pass");
+    let (phase, message) = told(true, "1.k.a", Some(Retry::Slow));
+    assert_eq!((phase.as_str(), message.as_str()), ("NotRotated", "no new value could be made: the store says no"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod rotated;
 mod status;
 
 pub use candidate::CandidateReport;
-pub use emergency::{OldCredentials, report_emergency};
+pub use emergency::{News, OldCredentials, report_emergency};
 pub use events::{Emitter, Notice, notices};
 pub use metrics::Metrics;
 pub use outcome::{Outcome, Problem, RolloutReport, SyncReport, WorkloadReport};

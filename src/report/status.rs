@@ -209,7 +209,7 @@ fn is_tried(condition: &Condition) -> bool {
 }
 
 /// The schema of a Condition takes 32,768 characters; nobody reads so many.
-fn bounded(message: &str) -> String {
+pub(super) fn bounded(message: &str) -> String {
     const MOST: usize = 1024;
     if message.chars().count() <= MOST {
         return message.to_owned();

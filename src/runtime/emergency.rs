@@ -20,6 +20,14 @@ use crate::{
 pub(super) async fn take_up(context: &Context, observed: &mut Observed, memory: &mut Memory) -> Result<(), Instant> {
     let object = &observed.bot_secret;
     let Some(request) = unrecorded(object) else { return Ok(()) };
+    // First: the record may be written though nobody hears of it. Whoever asks does not
+    // wait for a back-off, a tick or the next look at pods, and failures before it are
+    // none of it.
+    (memory.failures, memory.failed_at) = (0, None);
+    (memory.wanted_since, memory.next_read, memory.next_look) = (None, None, None);
+    if let Some(notes) = &mut memory.rotation {
+        notes.retry = None;
+    }
     let (namespace, bot_secret) = (object.metadata.namespace.clone(), object.metadata.name.clone());
     let written = match patch_status(context, object, &json!({ "emergency": record(context, object, &request) })).await
     {
@@ -48,9 +56,6 @@ pub(super) async fn take_up(context: &Context, observed: &mut Observed, memory: 
     let mut written = written;
     written.metadata.managed_fields = None;
     observed.bot_secret = Arc::new(written);
-    // Whoever asks does not wait for a back-off, a tick or the next look at pods.
-    (memory.failures, memory.failed_at) = (0, None);
-    (memory.next_read, memory.next_look) = (None, None);
     Ok(())
 }
 

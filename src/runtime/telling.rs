@@ -13,7 +13,7 @@ use crate::{
     api::{BotSecret, BotSecretStatus, RotationPhase},
     deadline::within,
     plan::Memory,
-    report::{Outcome, notices, report_emergency, status},
+    report::{News, Outcome, notices, report_emergency, status},
 };
 
 /// Writes the status where it changed, and then tells. Answers the object as
@@ -27,7 +27,9 @@ pub(super) async fn report(
     let mut next = status(object, &outcome, context.now());
     leasing::report(context, object, memory, &mut next);
     rotating::report(object, memory, &mut next, context.now());
-    report_emergency(object, &outcome, leasing::old_credentials(memory), &mut next, context.now());
+    let (is_made, problem) = rotating::making(object, memory);
+    let news = News { old: leasing::old_credentials(memory), is_made, problem };
+    report_emergency(object, &outcome, news, &mut next, context.now());
     if object.status.as_ref() == Some(&next) {
         memory.unwritten = 0;
         return (None, None);

@@ -11,3 +11,4 @@ mod sharing;
 mod support;
 mod together;
 mod world;
+mod written;

@@ -190,6 +190,49 @@ impl Desk {
         Ok(())
     }
 
+    /// Lets the bot write this secret in AWS, Azure and OpenBao, through the desk's
+    /// stores.
+    pub async fn allow_writes(&self, name: &str) -> Result {
+        let (managers, namespace, secret) = (self.managers, &self.namespace, self.named(name));
+        let of_one = format!("arn:aws:secretsmanager:*:*:secret:{namespace}-*");
+        let actions = ["GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"];
+        let actions = actions.map(|action| format!("secretsmanager:{action}"));
+        let statements = json!([
+            { "Effect": "Allow", "Action": actions, "Resource": of_one },
+            { "Effect": "Allow", "Action": ["secretsmanager:BatchGetSecretValue"], "Resource": "*" },
+        ]);
+        self.admin.allow(namespace, &statements).await?;
+        managers.azure.grant("bots", namespace, "secrets/set", Some(&secret));
+        let rule = format!(r#"path "{KV}/data/{namespace}-*" {{ capabilities = ["read", "update"] }}"#);
+        managers.bao.root()?.policy(namespace, &rule).await?;
+        for manager in STORES {
+            let mut store = managers.cluster_store(manager, namespace, namespace);
+            store["spec"]["allowRotation"] = json!(true);
+            self.apply(store).await?;
+        }
+        Ok(())
+    }
+
+    /// How many versions a secret has.
+    pub async fn versions(&self, manager: &str, name: &str) -> Result<usize> {
+        let (managers, secret) = (self.managers, self.named(name));
+        Ok(match manager {
+            "aws" => {
+                let told = self.admin.json("secretsmanager", "DescribeSecret", &json!({ "SecretId": secret })).await?;
+                told["VersionIdsToStages"].as_object().map_or(0, serde_json::Map::len)
+            }
+            "gcp" => {
+                let newest = managers.gcp.newest(&format!("projects/{PROJECT}/secrets/{secret}"));
+                usize::try_from(newest.unwrap_or_default())?
+            }
+            "azure" => managers.azure.versions("bots", &secret).len(),
+            _ => {
+                let told = managers.bao.root()?.read(&format!("{KV}/data/{secret}")).await?;
+                usize::try_from(told["data"]["metadata"]["version"].as_u64().unwrap_or_default())?
+            }
+        })
+    }
+
     /// Where a key's value comes from.
     pub fn entry(&self, key: &str, manager: &str, name: &str) -> Value {
         let mut entry = json!({

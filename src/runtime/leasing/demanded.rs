@@ -12,8 +12,12 @@ pub(super) fn note_demand(object: &BotSecret, memory: &mut Memory) {
     let before = memory.leases.demand.take();
     let Some(request) = emergency(object) else { return };
     let before = before.filter(|before| before.id == request.id);
-    // A lost race is no failure.
-    let in_vain = memory.failures > 0 && memory.problem.as_ref().is_some_and(|problem| problem.retry != Retry::Soon);
+    // A lost race is no failure, and what passes by itself is one when it came thrice.
+    let in_vain = memory.problem.as_ref().is_some_and(|problem| match problem.retry {
+        Retry::Soon => false,
+        Retry::Slow => memory.failures > 0,
+        _ => memory.failures >= 3,
+    });
     memory.leases.demand = Some(Box::new(Demand {
         id: request.id,
         revoke: request.revoke,

@@ -10,7 +10,7 @@ use crate::{
     build::Source,
     plan::{Asked, Memory, RotationNotes},
     report::Problem,
-    stores::RemoteSecret,
+    stores::{ErrorClass, RemoteSecret},
 };
 
 /// A manager that has not rotated after this time is asked again.
@@ -26,7 +26,6 @@ pub(super) async fn step(
     notes: &mut RotationNotes,
     due: &[Source],
 ) -> Result<Progress, Problem> {
-    notes.asked.retain(|source, _| due.contains(source));
     let (mut first, mut again) = (None, None::<Duration>);
     for source in due {
         match ask(scene, memory, notes, source).await {
@@ -35,6 +34,8 @@ pub(super) async fn step(
         }
     }
     match (first, again) {
+        // What was rotated is read first: the failure comes again by itself.
+        (Some(_), Some(Duration::ZERO)) => Ok(Progress::Again(Duration::ZERO)),
         (Some(problem), _) => Err(problem),
         (None, Some(wait)) => Ok(Progress::Again(wait)),
         (None, None) => Ok(Progress::Rest),
@@ -49,7 +50,9 @@ async fn ask(
     source: &Source,
 ) -> Result<Duration, Problem> {
     let fresh = scene.read(source).await?;
-    if !scene.is_due(&fresh)? {
+    let has_come = notes.asked.get(source).is_some_and(|asked| asked.since != fresh.changed);
+    if has_come || !scene.is_due(notes, source, &fresh)? {
+        notes.note_renewed(source, scene.context.now());
         // It has come, or somebody else was sooner.
         notes.asked.remove(source);
         memory.wanted_since.get_or_insert_with(Instant::now);
@@ -62,16 +65,16 @@ async fn ask(
     let (store, rotator) = scene.way(source)?;
     let attempt = attempt(scene, source, &fresh);
     let context = scene.context;
-    context
-        .fetcher
-        .rotate(store, rotator, &source.key, &attempt)
-        .await
-        .map_err(|error| scene.problem(store, source, &error))?;
+    context.fetcher.rotate(store, rotator, &source.key, &attempt).await.or_else(|error| match error.class {
+        // It may be at it still.
+        ErrorClass::Timeout => Ok(()),
+        _ => Err(scene.problem(store, source, &error)),
+    })?;
     let meta = &scene.observed.bot_secret.metadata;
     let (namespace, bot_secret) = (&meta.namespace, &meta.name);
     tracing::info!(namespace, bot_secret, remote_secret = %source.key, attempt, "manager asked to rotate");
     context.metrics.rotations_triggered.inc();
-    notes.asked.insert(source.clone(), Asked { at: Instant::now(), looks: 0 });
+    notes.asked.insert(source.clone(), Asked { at: Instant::now(), since: fresh.changed, looks: 0 });
     // One that does it at once has ended the old value: the new one is read at once.
     memory.wanted_since.get_or_insert_with(Instant::now);
     Ok(Duration::ZERO)

@@ -17,13 +17,15 @@ use super::{Context, noting::log_failure, syncing};
 use crate::{
     api::{BotSecret, BotSecretStatus, Timeout},
     build::{Inputs, Source, sources},
-    plan::{Memory, Retry, RotationNotes, demanded_since, is_synced, look, retry_delay},
+    plan::{Memory, Retry, RotationNotes, demanded_since, emergency_due, is_synced, look, retry_delay},
     report::{Problem, Reason, Rotated, rotated},
     watch::Observed,
 };
 
 /// A failure that may pass by itself is said when it has come so often in a row.
 const FAILURES_TO_TELL: u32 = 3;
+/// How soon to look again whether what goes first is over.
+const LOOK_WHILE_HELD: Duration = Duration::from_secs(5);
 /// So many values that are too old are named.
 const NAMED: usize = 3;
 
@@ -31,8 +33,10 @@ const NAMED: usize = 3;
 enum Progress {
     /// There is nothing more to do.
     Rest,
-    /// There is, after this time.
+    /// There is, after this time or with the next pass.
     Again(Duration),
+    /// There is, and not before this time.
+    Later(Duration),
 }
 
 /// Notes the ages of what was read.
@@ -57,7 +61,8 @@ fn notes_of<'a>(object: &BotSecret, memory: &'a mut Memory) -> &'a mut RotationN
     let generation = object.metadata.generation;
     if notes.generation != generation {
         let keeps = notes.keeps.filter(|keeps| *keeps);
-        **notes = RotationNotes { generation, keeps, ..RotationNotes::default() };
+        let (demanded, renewed) = (notes.demanded.take(), std::mem::take(&mut notes.renewed));
+        **notes = RotationNotes { generation, keeps, demanded, renewed, ..RotationNotes::default() };
     }
     notes
 }
@@ -75,6 +80,9 @@ fn assume(observed: &Observed, memory: &mut Memory) {
 /// Finds what is too old, and has made what is due.
 pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Memory) {
     let object = &observed.bot_secret;
+    if object.metadata.deletion_timestamp.is_some() {
+        return;
+    }
     let Some(rotation) = object.spec.rotation.as_ref() else {
         if memory.rotation.take().is_some_and(|notes| notes.keeps == Some(true)) {
             writing::forget(context, object).await;
@@ -86,14 +94,20 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     }
     let Some(mut notes) = memory.rotation.take() else { return };
     notes.again = None;
-    let demanded = demanded(observed);
-    match look(&object.spec, &notes.seen, syncing::state_of(observed), demanded, context.now()) {
+    notes.demand(&object.spec, demanded_since(object), emergency_due(object).is_none());
+    match look(&object.spec, &notes, syncing::state_of(observed), context.now()) {
         Err(error) => failed(object, &mut notes, refused(error.to_string())),
         Ok(found) => {
             notes.overdue = overdue(&found.overdue, rotation.max_age);
             match Scene::of(context, observed, found.ageless.as_ref()) {
                 Err(problem) => failed(object, &mut notes, problem),
-                Ok(None) => (notes.failures, notes.problem, notes.retry) = (0, None, None),
+                Ok(None) => {
+                    (notes.failures, notes.problem, notes.retry) = (0, None, None);
+                    if notes.keeps == Some(true) {
+                        writing::forget(context, object).await;
+                        notes.keeps = None;
+                    }
+                }
                 Ok(Some(scene)) => act(&scene, memory, &mut notes, &found.due).await,
             }
             let next = found.next.and_then(|at| instant(at, context.now()));
@@ -103,10 +117,13 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     memory.rotation = Some(notes);
 }
 
-/// From when on new values are wanted, by a request that is under way.
-fn demanded(observed: &Observed) -> Option<Timestamp> {
-    let state = syncing::state_of(observed)?;
-    demanded_since(&observed.bot_secret, &state.revision.to_string())
+/// Whether a value that somebody wants at once is still to come, and what holds it
+/// up.
+pub(super) fn making<'a>(object: &BotSecret, memory: &'a Memory) -> (bool, Option<&'a Problem>) {
+    let Some(at) = demanded_since(object) else { return (false, None) };
+    let Some(notes) = &memory.rotation else { return (true, None) };
+    let is_to_come = notes.demanded.as_ref().is_none_or(|(since, to_come)| *since != at || !to_come.is_empty());
+    (is_to_come || notes.keeps == Some(true) || !notes.asked.is_empty(), notes.problem.as_ref())
 }
 
 /// Does what is due, unless something goes first.
@@ -116,21 +133,39 @@ async fn act(scene: &Scene<'_>, memory: &mut Memory, notes: &mut RotationNotes, 
         notes.again = Some(at);
         return;
     }
-    let due = if scene.is_held(memory) { &[] } else { due };
+    let is_held = scene.is_held(memory);
+    let is_waiting = is_held && (!due.is_empty() || notes.keeps != Some(false));
+    let due = if is_held { &[] } else { due };
     let done = if object.spec.rotation.as_ref().is_some_and(|rotation| rotation.generate.is_empty()) {
         if notes.keeps == Some(true) {
             writing::forget(scene.context, object).await;
             notes.keeps = None;
         }
-        asking::step(scene, memory, notes, due).await
+        if is_held {
+            Ok(Progress::Rest)
+        } else {
+            notes.asked.retain(|source, _| due.contains(source));
+            asking::step(scene, memory, notes, due).await
+        }
     } else {
-        writing::step(scene, memory, notes, due).await
+        match scene.check_writes().await {
+            Ok(()) if is_held => Ok(Progress::Rest),
+            Ok(()) => writing::step(scene, memory, notes, due).await,
+            Err(problem) => Err(problem),
+        }
     };
     match done {
         Ok(progress) => {
             (notes.failures, notes.problem, notes.retry) = (0, None, None);
-            if let Progress::Again(wait) = progress {
-                notes.again = Some(Instant::now() + wait);
+            match progress {
+                // Its end wakes nobody.
+                Progress::Rest if is_waiting => notes.again = Some(Instant::now() + LOOK_WHILE_HELD),
+                Progress::Rest => {}
+                Progress::Again(wait) => notes.again = Some(Instant::now() + wait),
+                Progress::Later(wait) => {
+                    notes.retry = Some(Instant::now() + wait);
+                    notes.again = notes.retry;
+                }
             }
         }
         Err(problem) => failed(object, notes, problem),

@@ -4,12 +4,12 @@ use std::{slice, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::super::Context;
+use super::super::{Context, syncing};
 use crate::{
     api::{RotationPhase, StoreRef},
     build::{Source, keys_filled_by, rotated},
     fetch::{ResolvedStore, ServiceAccount},
-    plan::{Memory, Retry, due_at},
+    plan::{Memory, Retry, RotationNotes, Turn, demanded_since, turn},
     report::{Problem, Reason},
     rollout::is_open,
     stores::{ErrorClass, RemoteSecret, StoreError},
@@ -62,13 +62,35 @@ impl<'a> Scene<'a> {
         Ok(Some(Self { context, observed, reader, rotator }))
     }
 
+    /// Whether what is made can be written where it goes: said before it is due.
+    pub(super) async fn check_writes(&self) -> Result<(), Problem> {
+        for source in rotated(&self.observed.bot_secret.spec) {
+            let (store, _) = self.way(&source)?;
+            let can = self.context.fetcher.can_write(store).await;
+            if !can.map_err(|error| self.problem(store, &source, &error))? {
+                return Err(refused(format!(
+                    "{source}: nothing can be written to this manager: take rotation.generate out, and rotate it at its source"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether nothing new is begun: what is there cannot be read or written, or
     /// the last value is still on its way to the workloads.
     pub(super) fn is_held(&self, memory: &Memory) -> bool {
         let by_values = |problem: &Problem| matches!(problem.reason, Reason::CandidateRejected | Reason::RolledBack);
         let fails = memory.failures > 0 && !memory.problem.as_ref().is_some_and(by_values);
         let rotation = self.observed.bot_secret.status.as_ref().and_then(|status| status.rotation.as_ref());
-        fails || rotation.is_some_and(|one| is_open(one.phase) || one.phase == RotationPhase::Candidate)
+        // What is wanted at once joins the rollout that is under way.
+        let is_wanted = demanded_since(&self.observed.bot_secret).is_some();
+        let holds = |phase| match phase {
+            RotationPhase::Candidate => true,
+            RotationPhase::Halted => !is_wanted,
+            phase => is_open(phase) && !is_wanted,
+        };
+        // A read is due that this pass could not make.
+        memory.wanted_since.is_some() || fails || rotation.is_some_and(|one| holds(one.phase))
     }
 
     /// A fresh read, by whoever always reads.
@@ -81,14 +103,10 @@ impl<'a> Scene<'a> {
     }
 
     /// Whether the successor of what was read is due.
-    pub(super) fn is_due(&self, read: &RemoteSecret) -> Result<bool, Problem> {
-        let rotation = self.observed.bot_secret.spec.rotation.as_ref();
-        let Some((rotation, since)) = rotation.zip(read.changed) else { return Ok(false) };
-        if super::demanded(self.observed).is_some_and(|at| since < at) {
-            return Ok(true);
-        }
-        let due = due_at(rotation, since).map_err(|error| refused(error.to_string()))?;
-        Ok(due.is_some_and(|at| at <= self.context.now()))
+    pub(super) fn is_due(&self, notes: &RotationNotes, source: &Source, read: &RemoteSecret) -> Result<bool, Problem> {
+        let (spec, state) = (&self.observed.bot_secret.spec, syncing::state_of(self.observed));
+        let turn = turn(spec, notes, source, read.changed, state, self.context.now());
+        turn.map(|turn| turn == Turn::Now).map_err(|error| refused(error.to_string()))
     }
 
     /// The store through which a remote secret is rotated, and by whom.

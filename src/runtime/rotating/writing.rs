@@ -29,6 +29,15 @@ use crate::{
     stores::{RemoteSecret, WriteBack},
 };
 
+/// An older version than the one that a value is to follow counts when it was seen so
+/// often, with a back-off in between.
+const LOOKS_AT_OLDER: u32 = 8;
+/// A value that was written so often and is not read is said to be lost.
+const REPEATS_TO_TELL: u32 = 6;
+/// How soon a value that is kept is written again, at first and at most.
+const FIRST_REPEAT: Duration = Duration::from_millis(500);
+const LONGEST_REPEAT: Duration = Duration::from_secs(30);
+
 /// A value and the property that it is for.
 type Value = (Option<String>, SecretBytes);
 
@@ -60,13 +69,15 @@ pub(super) async fn step(
         memory.wanted_since.get_or_insert_with(Instant::now);
     }
     let is_there = kept.as_ref().is_some_and(|(_, values)| holds(&fresh, values));
-    let is_due = due.contains(&source) && scene.is_due(&fresh)?;
+    let is_due = due.contains(&source) && scene.is_due(notes, &source, &fresh)?;
     let at_source = AtSource { version: fresh.version, changed: fresh.changed };
     let follows = kept.as_ref().map(|(note, _)| AtSource { version: note.version, changed: note.changed });
     let job = Job { scene, next: &next, source: &source };
     match next_step(follows, is_there, at_source, is_due) {
         Step::Rest if news => return Ok(Progress::Again(Duration::ZERO)),
         Step::Rest => return Ok(Progress::Rest),
+        // What was put back there, by a backup perhaps, stays.
+        Step::Wait if notes.failures >= LOOKS_AT_OLDER => drop_kept(&next, notes).await?,
         Step::Wait => {
             let message = format!("{source}: an older version than before was read: it is read again");
             return Err(Problem::new(Reason::StaleRead, Retry::Backoff, message));
@@ -76,16 +87,28 @@ pub(super) async fn step(
                 job.tell("somebody else has written meanwhile: the value that was made is dropped");
             }
             drop_kept(&next, notes).await?;
+            notes.repeats = 0;
         }
         Step::Make => {
             let (note, values) = job.make(at_source).await?;
             notes.keeps = Some(true);
+            notes.note_renewed(&source, scene.context.now());
             job.write(&note, &values, memory).await?;
         }
         Step::Write => {
             if let Some((note, values)) = &kept {
                 job.write(note, values, memory).await?;
             }
+            if notes.repeats >= REPEATS_TO_TELL {
+                let message = format!(
+                    "{source}: what was written does not come back: rotation.storeRef must lead to where it is read from"
+                );
+                return Err(Problem::new(Reason::RotationRefused, Retry::Slow, message));
+            }
+            notes.note_renewed(&source, scene.context.now());
+            // Where reads lag behind writes, it is written already.
+            notes.repeats = notes.repeats.saturating_add(1);
+            return Ok(Progress::Later(FIRST_REPEAT.saturating_mul(1 << notes.repeats.min(6)).min(LONGEST_REPEAT)));
         }
     }
     Ok(Progress::Again(Duration::ZERO))
@@ -165,14 +188,6 @@ impl Job<'_> {
     /// Makes values that follow this version, and keeps them.
     async fn make(&self, follows: AtSource) -> Result<(NextNote, Vec<Value>), Problem> {
         let object = &self.scene.observed.bot_secret;
-        let (store, _) = self.scene.way(self.source)?;
-        let can = self.scene.context.fetcher.can_write(store).await;
-        if !can.map_err(|error| self.scene.problem(store, self.source, &error))? {
-            return Err(refused(format!(
-                "{}: nothing can be written to this manager: take rotation.generate out, and rotate it at its source",
-                self.source
-            )));
-        }
         let properties = wanted(object, self.source);
         if properties.iter().collect::<BTreeSet<_>>().len() < properties.len() {
             return Err(refused(format!(
