@@ -51,12 +51,15 @@ impl Source {
     /// The value of a remote secret.
     #[must_use]
     pub fn new(store: &StoreRef, key: &str, version: Option<&str>) -> Self {
-        let key = RemoteKey { key: key.to_owned(), version: version.map(str::to_owned), metadata: false };
+        let key = RemoteKey { key: key.to_owned(), version: version.map(str::to_owned), metadata: false, dated: false };
         Self { store: said(store), key }
     }
 
-    fn with(mut self, policy: Option<MetadataPolicy>) -> Self {
+    /// As the reference and the spec want it: how old a value is matters only where
+    /// it is rotated.
+    fn with(mut self, policy: Option<MetadataPolicy>, spec: &BotSecretSpec) -> Self {
         self.key.metadata = policy == Some(MetadataPolicy::Fetch);
+        self.key.dated = !self.key.metadata && spec.rotation.is_some();
         self
     }
 }
@@ -79,7 +82,7 @@ impl fmt::Display for Source {
 /// The source of an entry under `data`; `None` where it has no store.
 pub(super) fn of_data(spec: &BotSecretSpec, entry: &crate::api::DataEntry) -> Option<Source> {
     let (store, remote) = (entry.store_ref.as_ref().or(spec.store_ref.as_ref())?, &entry.remote_ref);
-    Some(Source::new(store, &remote.key, remote.version.as_deref()).with(remote.metadata_policy))
+    Some(Source::new(store, &remote.key, remote.version.as_deref()).with(remote.metadata_policy, spec))
 }
 
 /// The store of an entry under `dataFrom`.
@@ -90,7 +93,7 @@ pub(super) fn store_of<'a>(spec: &'a BotSecretSpec, entry: &'a DataFromEntry) ->
 /// The source of an `extract`.
 pub(super) fn of_extract(spec: &BotSecretSpec, entry: &DataFromEntry) -> Option<Source> {
     let (store, remote) = (store_of(spec, entry)?, entry.extract.as_ref()?);
-    Some(Source::new(store, &remote.key, remote.version.as_deref()).with(remote.metadata_policy))
+    Some(Source::new(store, &remote.key, remote.version.as_deref()).with(remote.metadata_policy, spec))
 }
 
 /// The search of a `find`.

@@ -180,8 +180,17 @@ impl Fetcher {
     }
 
     async fn read_at(&self, seat: &Arc<Seat>, keys: &[RemoteKey], fresh_since: Instant) -> Vec<Answer> {
+        let capabilities = seat.logins.store.backend.capabilities();
         // Managers that take several at a time keep only small secrets.
-        let at_once = ASKED_AT_ONCE * seat.logins.store.backend.capabilities().batch.max(1);
+        let at_once = ASKED_AT_ONCE * capabilities.batch.max(1);
+        // Where a date comes with every value, nobody who wants it reads alone.
+        let undated: Vec<_>;
+        let keys = if capabilities.dates_apart || !keys.iter().any(|key| key.dated) {
+            keys
+        } else {
+            undated = keys.iter().map(|key| RemoteKey { dated: false, ..key.clone() }).collect();
+            &undated
+        };
         let (now, later) = keys.split_at(keys.len().min(at_once));
         let mut reads: FuturesOrdered<_> = now.iter().map(|key| seat.ask(key, fresh_since)).collect();
         let mut later = later.iter();

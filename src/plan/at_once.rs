@@ -6,7 +6,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ANNOTATION_ROTATE, BotSecret, EmergencyPhase, EmergencyStatus, RotateRequest, Rotation};
+use crate::api::{ANNOTATION_ROTATE, BotSecret, EmergencyPhase, EmergencyStatus, RotateRequest};
 
 use super::refresh_requested;
 
@@ -52,13 +52,7 @@ pub fn emergency_due(object: &BotSecret) -> Option<RotateRequest> {
 #[must_use]
 pub fn demanded_since(object: &BotSecret) -> Option<Timestamp> {
     emergency(object)?;
-    on_record(object).filter(|_| is_triggered(object)).map(|record| record.requested_at.0)
-}
-
-/// Whether the operator has new values made at their sources.
-#[must_use]
-fn is_triggered(object: &BotSecret) -> bool {
-    object.spec.rotation.as_ref().is_some_and(Rotation::is_triggered)
+    on_record(object).filter(|_| object.spec.rotator().is_some()).map(|record| record.requested_at.0)
 }
 
 /// Whether somebody wants the values read now, and what was refused to be tried

@@ -38,6 +38,9 @@ pub struct RotationNotes {
     pub demanded: Option<(Timestamp, BTreeMap<Source, Option<Timestamp>>)>,
     /// When there was a new value of what, by our own clock.
     pub renewed: BTreeMap<Source, Timestamp>,
+    /// What was refused, and that others were due that need not wait for it: until
+    /// they have had their turn.
+    pub put_off: BTreeMap<Source, Problem>,
     /// How often in a row a value that is kept was written and not read since.
     pub repeats: u32,
     /// Failures in a row.
@@ -94,15 +97,17 @@ pub struct Look {
 impl RotationNotes {
     /// Takes in a request for new values that is under way since then. One that is
     /// seen for the first time wants all; of one that was begun by another process
-    /// those may be there already.
-    pub fn demand(&mut self, spec: &BotSecretSpec, since: Option<Timestamp>, is_begun: bool) {
+    /// those may be there already, at the source or on the Secret.
+    pub fn demand(&mut self, spec: &BotSecretSpec, state: Option<&State>, since: Option<Timestamp>, is_begun: bool) {
         let Some(at) = since else {
             self.demanded = None;
             return;
         };
         if self.demanded.as_ref().is_none_or(|(before, _)| *before != at) {
             let all = rotated(spec).into_iter().filter_map(|source| self.seen.get_key_value(&source));
-            let to_come = all.filter(|(_, since)| !is_begun || since.is_some_and(|since| since < at));
+            let is_here = |source| arrived_here(spec, source, state).is_some_and(|here| here >= at);
+            let is_told = |told: &Option<Timestamp>| is_begun && told.is_none_or(|told| told >= at);
+            let to_come = all.filter(|(source, told)| !is_told(told) && !is_here(source));
             self.demanded = Some((at, to_come.map(|(source, since)| (source.clone(), *since)).collect()));
         }
     }
@@ -113,6 +118,15 @@ impl RotationNotes {
             to_come.remove(source);
         }
         self.renewed.insert(source.clone(), now);
+    }
+
+    /// There will be no new value of this for now: it is due as it was before.
+    pub fn note_put_off(&mut self, source: &Source, told: Option<Timestamp>, problem: Problem) {
+        self.renewed.remove(source);
+        if let Some((_, to_come)) = &mut self.demanded {
+            to_come.insert(source.clone(), told);
+        }
+        self.put_off.insert(source.clone(), problem);
     }
 
     fn is_demanded(&self, source: &Source, told: Option<Timestamp>) -> bool {

@@ -31,11 +31,17 @@ fn spec(rotation: Value) -> BotSecretSpec {
 }
 
 fn source(key: &str) -> Source {
-    Source::new(&StoreRef { name: "vault".to_owned(), kind: None }, key, None)
+    dated(Source::new(&StoreRef { name: "vault".to_owned(), kind: None }, key, None))
+}
+
+/// As a spec with rotation has it.
+fn dated(mut source: Source) -> Source {
+    source.key.dated = true;
+    source
 }
 
 fn pinned() -> Source {
-    Source::new(&StoreRef { name: "vault".to_owned(), kind: None }, "kv/pinned", Some("3"))
+    dated(Source::new(&StoreRef { name: "vault".to_owned(), kind: None }, "kv/pinned", Some("3")))
 }
 
 const DAWN: &str = "2026-06-01T00:00:00Z";
@@ -94,20 +100,38 @@ fn what_somebody_wants_anew_is_due_whatever_its_age_and_once_for_each_request() 
     let due = |notes: &RotationNotes| look(&yearly, notes, None, time(LATER)).expect("a schedule").due;
     let both = [source("kv/bot"), source("kv/other")];
     let mut notes = notes();
-    notes.demand(&yearly, Some(time(DAWN)), false);
+    notes.demand(&yearly, None, Some(time(DAWN)), false);
     assert_eq!(due(&notes), both, "whatever the clocks of their managers say");
     notes.note_renewed(&both[0], time(LATER));
-    notes.demand(&yearly, Some(time(DAWN)), true);
+    notes.demand(&yearly, None, Some(time(DAWN)), true);
     assert_eq!(due(&notes), both[1..], "once");
     notes.seen.insert(both[1].clone(), Some(time("2026-06-02T00:00:01Z")));
     assert_eq!(due(&notes), [], "somebody else was sooner");
-    notes.demand(&yearly, Some(time(LATER)), false);
+    notes.demand(&yearly, None, Some(time(LATER)), false);
     assert_eq!(due(&notes), both, "once for each request");
-    notes.demand(&yearly, None, false);
+    notes.demand(&yearly, None, None, false);
     assert_eq!(due(&notes), []);
     // One that another process began.
-    notes.demand(&yearly, Some(time("2026-06-01T12:00:00Z")), true);
+    notes.demand(&yearly, None, Some(time("2026-06-01T12:00:00Z")), true);
     assert_eq!(due(&notes), both[..1]);
+}
+
+#[test]
+fn what_came_into_the_secret_after_somebody_wanted_it_is_wanted_no_more_by_the_next_process() {
+    let yearly = spec(json!({ "every": "8760h" }));
+    let change = |at: &str| KeyChange {
+        revision: Revision::default(),
+        at: time(at),
+        initial: false,
+        added: false,
+        same_before: None,
+    };
+    let changed = [("A".to_owned(), change(LATER)), ("C".to_owned(), change(DAWN))];
+    let state = State { changed: changed.into(), ..State::default() };
+    let mut notes = notes();
+    notes.demand(&yearly, Some(&state), Some(time("2026-06-01T12:00:00Z")), false);
+    let look = look(&yearly, &notes, Some(&state), time(LATER)).expect("a schedule");
+    assert_eq!(look.due, [source("kv/other")]);
 }
 
 #[test]

@@ -205,7 +205,7 @@ impl Problem {
     /// A search that failed.
     #[must_use]
     pub fn of_find(store: &ResolvedStore, error: &StoreError) -> Self {
-        let everything = RemoteKey { key: String::new(), version: None, metadata: false };
+        let everything = RemoteKey { key: String::new(), version: None, metadata: false, dated: false };
         let problem = Self::of_read(store, &everything, &[], error);
         let message = format!("{}, find: {}", named(&store.reference), error.message);
         // A search that finds nothing is no error; a path that is not there is

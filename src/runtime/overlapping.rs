@@ -61,7 +61,7 @@ async fn older(context: &Context, observed: &Observed, account: &ServiceAccount,
             None if taking_back::gives_awsprevious(observed, source) => "AWSPREVIOUS".to_owned(),
             None => return None,
         };
-        Some((source.clone(), RemoteKey { version: Some(version), ..source.key.clone() }))
+        Some((source.clone(), RemoteKey { version: Some(version), dated: false, ..source.key.clone() }))
     });
     for (store, group) in syncing::by_store(observed, wanted.collect(), |(source, _)| &source.store) {
         let keys: Vec<_> = group.iter().map(|(_, key)| key.clone()).collect();

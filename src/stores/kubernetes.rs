@@ -63,7 +63,7 @@ impl Kubernetes {
 #[async_trait]
 impl Backend for Kubernetes {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: false, write_back: false, change_events: false }
+        Capabilities { batch: 1, leases: false, write_back: false, change_events: false, dates_apart: false }
     }
 
     fn identity(&self, _account: &ServiceAccount) -> Result<Identity, StoreError> {

@@ -71,6 +71,7 @@ const LARGEST_PATTERN: usize = 1 << 20;
 /// What a manager can do beyond single reads. The pipeline asks; a backend
 /// that says no needs no further code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is independent of the others")]
 pub struct Capabilities {
     /// How many remote secrets one read may name (1: no batched reads).
     pub batch: usize,
@@ -80,6 +81,8 @@ pub struct Capabilities {
     pub write_back: bool,
     /// Whether it tells of changes, so that reads need not probe for them.
     pub change_events: bool,
+    /// Whether it takes a request of its own to learn when a version was made.
+    pub dates_apart: bool,
 }
 
 /// Names one remote secret; properties are picked from it later.
@@ -92,6 +95,9 @@ pub struct RemoteKey {
     /// What the manager keeps about the secret (custom metadata, tags), as a
     /// JSON object, instead of its value.
     pub metadata: bool,
+    /// Whether the answer is to say when the version was made, even where that
+    /// takes a request of its own ([`Capabilities::dates_apart`]).
+    pub dated: bool,
 }
 
 /// Which remote secrets are looked for. What is not set is not asked for.
@@ -140,7 +146,8 @@ pub struct RemoteSecret {
     /// From when on it should be read again, because it will end (an access
     /// token). `None`: it lives until it is changed.
     pub renew: Option<Instant>,
-    /// When this version was made, where the manager tells it with the value.
+    /// When this version was made, where the manager tells it with the value or is
+    /// asked for it ([`RemoteKey::dated`]).
     pub changed: Option<Timestamp>,
 }
 

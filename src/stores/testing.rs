@@ -34,5 +34,5 @@ pub(super) fn login(token: &SecretText) -> Login<'_> {
 
 /// A remote key.
 pub(super) fn key(name: &str, version: Option<&str>) -> RemoteKey {
-    RemoteKey { key: name.into(), version: version.map(Into::into), metadata: false }
+    RemoteKey { key: name.into(), version: version.map(Into::into), metadata: false, dated: false }
 }

@@ -170,7 +170,7 @@ impl<'a> Bench<'a> {
     }
 
     pub fn key(&self, name: &str, version: Option<&str>) -> RemoteKey {
-        RemoteKey { key: self.subject.key(name), version: version.map(str::to_owned), metadata: false }
+        RemoteKey { key: self.subject.key(name), version: version.map(str::to_owned), metadata: false, dated: false }
     }
 
     /// What was read is what was put. Says lengths, never values.

@@ -24,6 +24,9 @@ const BEHIND: Duration = Duration::from_secs(20);
 /// How much later a late request takes effect: beyond the next rotation.
 const LATE: Duration = Duration::from_secs(210);
 
+/// The same, where it has just been followed by another leader.
+const SOON: Duration = Duration::from_secs(3);
+
 /// What happens at a write or a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -47,6 +50,11 @@ pub enum Fault {
     /// It is never answered, and arrives minutes later, as from a process that
     /// was stopped and continued.
     Late,
+    /// The leader is stopped in the middle of it, and another takes its place. What
+    /// it asked for arrives minutes later.
+    Deposed,
+    /// The same, while the next leader is at work: who comes first is heard.
+    DeposedSoon,
     /// It did not take effect; this is the answer.
     Status(u16),
     /// It takes effect, and every watch is told 410.
@@ -59,7 +67,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::CrashStale,
@@ -69,6 +77,8 @@ impl Fault {
         Self::Hang,
         Self::HangAfter,
         Self::Late,
+        Self::Deposed,
+        Self::DeposedSoon,
         Self::Status(409),
         Self::Status(429),
         Self::Status(500),
@@ -93,6 +103,8 @@ impl fmt::Display for Fault {
             Self::Hang => "hang",
             Self::HangAfter => "hang-after",
             Self::Late => "late",
+            Self::Deposed => "deposed",
+            Self::DeposedSoon => "deposed-soon",
             Self::Status(code) => return write!(formatter, "{code}"),
             Self::WatchesGone => "410",
             Self::WatchesLag => "watches-lag",
@@ -169,8 +181,8 @@ struct State {
     stale: Option<u64>,
     /// When watches are to be told that their place is gone.
     gone_at: Option<Duration>,
-    /// Requests that are still to arrive.
-    late: Vec<(Duration, Request)>,
+    /// Requests that are still to arrive, and as whose.
+    late: Vec<(Duration, Request, Actor)>,
 }
 
 /// The faults of one run, and what was met on the way.
@@ -214,15 +226,15 @@ impl Faults {
         let now = clock::elapsed();
         let (gone, late) = self.with(|state| {
             let gone = state.gone_at.take_if(|due| *due <= now).is_some();
-            (gone, state.late.extract_if(.., |(due, _)| *due <= now).collect::<Vec<_>>())
+            (gone, state.late.extract_if(.., |(due, ..)| *due <= now).collect::<Vec<_>>())
         });
         if gone {
             store.expire_watches();
         }
-        for (_, request) in late {
-            store.respond(&request, Actor::Late);
+        for (_, request, by) in late {
+            store.respond(&request, by);
         }
-        self.with(|state| state.late.iter().map(|(due, _)| *due).chain(state.gone_at).min())
+        self.with(|state| state.late.iter().map(|(due, ..)| *due).chain(state.gone_at).min())
     }
 
     pub fn at_read(&self) -> Option<Fault> {
@@ -232,11 +244,15 @@ impl Faults {
         })
     }
 
-    fn at_write(&self, label: String) -> Option<Fault> {
+    pub fn at_write(&self, label: String) -> Option<Fault> {
         self.with(|state| {
             state.writes.push(Met { label, at: clock::elapsed() });
             state.fire(Point::Write(state.writes.len()))
         })
+    }
+
+    fn arrives_in(&self, time: Duration, request: Request, by: Actor) {
+        self.with(|state| state.late.push((clock::elapsed() + time, request, by)));
     }
 
     pub fn writes(&self) -> Vec<Met> {
@@ -316,8 +332,16 @@ impl Faulty {
             Some(Fault::Reset) => Err("connection reset by peer".into()),
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Late) => {
-                self.faults.with(|state| state.late.push((clock::elapsed() + LATE, request)));
+                self.faults.arrives_in(LATE, request, Actor::Late);
                 std::future::pending().await
+            }
+            Some(Fault::Deposed) => {
+                self.faults.arrives_in(LATE, request, Actor::Late);
+                self.faults.crash().await
+            }
+            Some(Fault::DeposedSoon) => {
+                self.faults.arrives_in(SOON, request, Actor::Operator);
+                self.faults.crash().await
             }
             Some(Fault::HangAfter) => {
                 let _ = self.front.answer(&request)?;

@@ -2,24 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     store::{Actor, Revision},
-    world::{Act, BOT_SECRET, DEPLOYMENTS, IDLE_FROM, NAMESPACE, Start, World, data_of, manager},
+    world::{Act, BOT_SECRET, DEPLOYMENTS, IDLE_FROM, NAMESPACE, Scenario, Start, World, data_of, manager::Fields},
 };
 
 /// Where the value before is kept while a rotation that may be taken back lasts.
 const PREVIOUS: &str = "price-bot-previous";
-
-type Data = BTreeMap<String, Vec<u8>>;
+/// Where a value that is made here is kept until it is at its source.
+const NEXT: &str = "price-bot-next";
 
 /// What came of a run, as far as two runs must agree on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// The Secret's data.
-    pub data: Option<Data>,
-    /// How far the Secret's revision is beyond its first, and its fingerprint.
+    /// Which of the manager's versions the Secret holds, and how many there are.
+    pub version: (Option<usize>, usize),
+    /// How far the Secret's revision is beyond its first, and its fingerprint, where
+    /// that is the same in every run.
     pub revision: Option<(u64, String)>,
     /// By Deployment: the template's annotations, revisions as above.
     pub templates: BTreeMap<String, BTreeMap<String, Option<(u64, String)>>>,
@@ -47,7 +48,9 @@ impl Outcome {
         let relative = |text: &str| {
             let mut parts = text.splitn(2, '.');
             let number: u64 = parts.next()?.parse().ok()?;
-            Some((number.checked_sub(base?)?, parts.next()?.to_owned()))
+            let fingerprint = parts.next()?;
+            let is_random = world.scenario == Scenario::Made;
+            Some((number.checked_sub(base?)?, if is_random { String::new() } else { fingerprint.to_owned() }))
         };
         let secret = world.store.get("secrets", NAMESPACE, BOT_SECRET);
         let revision = secret.as_deref().and_then(revision_of).and_then(|text| relative(&text));
@@ -64,7 +67,7 @@ impl Outcome {
         };
         let starts = &world.controllers.starts;
         let settled = Settled {
-            data: world.secret(),
+            version: (world.secret().and_then(|data| world.manager.number_of(&data)), world.manager.version()),
             revision,
             templates,
             rollouts: count(&|name| revisions.iter().filter(|one| rolls(one, name)).count()),
@@ -87,8 +90,7 @@ impl Outcome {
                 wrong.push(format!("{what}: {is}, without a fault {was}"));
             }
         };
-        compare("Secret data", format!("{:?}", is.data.is_some()), format!("{:?}", was.data.is_some()));
-        compare("Secret bytes equal", (is.data == was.data).to_string(), true.to_string());
+        compare("version held, and made", format!("{:?}", is.version), format!("{:?}", was.version));
         compare("revision", format!("{:?}", is.revision), format!("{:?}", was.revision));
         compare("template annotations", format!("{:?}", is.templates), format!("{:?}", was.templates));
         compare("rollout patches", format!("{:?}", is.rollouts), format!("{:?}", was.rollouts));
@@ -109,18 +111,24 @@ fn record(world: &World) -> String {
 
 /// P1: written whole, never lost.
 fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
-    if world.secret() != Some(manager::fields(world.manager.version())) {
+    if world.secret() != Some(world.manager.newest()) {
         wrong.push("P11: the Secret does not hold what the manager holds".to_owned());
     }
     if world.store.get("secrets", NAMESPACE, PREVIOUS).is_some() {
         wrong.push("P11: the value before is kept for ever".to_owned());
     }
+    if world.store.get("secrets", NAMESPACE, NEXT).is_some() {
+        wrong.push("P11: a value that was made is kept for ever".to_owned());
+    }
+    let is_whole = |data: &Fields| world.manager.number_of(data).is_some();
     let by_script = world.scenario.script().iter().any(|(_, act)| *act == Act::DeleteSecret);
     for one in revisions.iter().filter(|one| one.key.plural == "secrets" && one.key.namespace == NAMESPACE) {
         if one.key.name == PREVIOUS && world.scenario.bad_version().is_some() {
             if !one.deleted && !is_whole(&data_of(&one.after)) {
                 wrong.push(format!("P1: the value before was half kept at {:?}", one.at));
             }
+        } else if one.key.name == NEXT && world.scenario == Scenario::Made {
+            // What it holds is proved by what arrives at the manager.
         } else if one.key.name != BOT_SECRET {
             wrong.push(format!("P5: Secret {} was written", one.key.name));
         } else if one.deleted && !(by_script && one.by == Actor::World) {
@@ -131,17 +139,13 @@ fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
     }
 }
 
-fn is_whole(data: &Data) -> bool {
-    (1..10).any(|version| *data == manager::fields(version))
-}
-
 /// P3, by pods: each started with whole values, and each that is left holds
 /// the newest.
 fn judge_pods(world: &World, starts: &[Start], wrong: &mut Vec<String>) {
-    for start in starts.iter().filter(|start| !is_whole(&start.held)) {
+    for start in starts.iter().filter(|start| world.manager.number_of(&start.held).is_none()) {
         wrong.push(format!("P1: pod {} started with a half-written value", start.pod));
     }
-    let newest = manager::fields(world.manager.version());
+    let newest = world.manager.newest();
     for pod in world.store.all("pods") {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         match starts.iter().find(|start| start.pod == name) {
@@ -164,6 +168,12 @@ fn judge_rest(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
     let object = world.store.get("botsecrets", NAMESPACE, BOT_SECRET).expect("nobody deletes it");
     if object["status"]["observedGeneration"] != object["metadata"]["generation"] {
         wrong.push("P9: the status is of an older generation".to_owned());
+    }
+    let emergency = &object["status"]["emergency"];
+    if world.scenario == Scenario::Made
+        && (&emergency["id"], &emergency["phase"]) != (&json!("last"), &json!("RolledOut"))
+    {
+        wrong.push(format!("P9: what was wanted at once ended as {emergency}"));
     }
     for type_ in ["Ready", "RolledOut"] {
         let conditions = object["status"]["conditions"].as_array();

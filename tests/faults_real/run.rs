@@ -89,6 +89,7 @@ pub async fn run(cluster: &Cluster, sources: &str, case: &Case) -> Result<Run> {
     let leaks = stage.scene.values().found_in(&log);
     wrong.extend(leaks.into_iter().map(|leak| format!("P4: the log shows {leak}")));
     let outcome = judge::judge(&stage.scene, &evidence, wrong);
+    stage.scene.leave().await?;
     Ok(Run { outcome, writes: stage.front.writes(), fired: stage.front.fired() })
 }
 

@@ -6,11 +6,11 @@ use anyhow::Context;
 use botsecret_testbed::{Cluster, ClusterOptions};
 use k8s_openapi::{
     ByteString,
-    api::{core::v1::Secret, rbac::v1::Role},
+    api::{apps::v1::Deployment, core::v1::Secret, rbac::v1::Role},
 };
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, ObjectMeta, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -150,6 +150,13 @@ impl Scene {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let edit = json!({ "stringData": { "KEY": DRIFT } });
         api.patch(BOT_SECRET, &PatchParams::default(), &Patch::Merge(edit)).await?;
+        Ok(())
+    }
+
+    /// Takes the workloads away: what hundreds of runs leave would slow the later ones.
+    pub async fn leave(&self) -> Result {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
         Ok(())
     }
 }

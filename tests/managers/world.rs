@@ -165,6 +165,11 @@ impl Desk {
         format!("{}-{name}", self.namespace)
     }
 
+    /// The bot, as Google knows it.
+    fn principal(&self) -> String {
+        format!("principal://iam.googleapis.com/{POOL}/subject/system:serviceaccount:{}:bot", self.namespace)
+    }
+
     /// Writes a secret, and where rights are given one by one, lets the bot
     /// read it.
     pub async fn put(&self, manager: &str, name: &str, value: &str) -> Result {
@@ -175,11 +180,7 @@ impl Desk {
             "gcp" => {
                 let full = format!("projects/{PROJECT}/secrets/{secret}");
                 managers.gcp.put(&full, value.as_bytes());
-                let principal = format!(
-                    "principal://iam.googleapis.com/{POOL}/subject/system:serviceaccount:{}:bot",
-                    self.namespace
-                );
-                managers.gcp.grant(&principal, GcpRole::Accessor, &full);
+                managers.gcp.grant(&self.principal(), GcpRole::Accessor, &full);
             }
             "azure" => {
                 managers.azure.put("bots", &secret, KeyVaultSecret::of(value));
@@ -190,19 +191,15 @@ impl Desk {
         Ok(())
     }
 
-    /// Lets the bot write this secret in AWS, Azure and OpenBao, through the desk's
-    /// stores.
+    /// Lets the bot write this secret in every manager, and know how old it is,
+    /// through the desk's stores.
     pub async fn allow_writes(&self, name: &str) -> Result {
         let (managers, namespace, secret) = (self.managers, &self.namespace, self.named(name));
-        let of_one = format!("arn:aws:secretsmanager:*:*:secret:{namespace}-*");
-        let actions = ["GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"];
-        let actions = actions.map(|action| format!("secretsmanager:{action}"));
-        let statements = json!([
-            { "Effect": "Allow", "Action": actions, "Resource": of_one },
-            { "Effect": "Allow", "Action": ["secretsmanager:BatchGetSecretValue"], "Resource": "*" },
-        ]);
-        self.admin.allow(namespace, &statements).await?;
+        self.allow_in_aws(&["GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"]).await?;
         managers.azure.grant("bots", namespace, "secrets/set", Some(&secret));
+        for role in [GcpRole::Adder, GcpRole::Viewer] {
+            managers.gcp.grant(&self.principal(), role, &format!("projects/{PROJECT}/secrets/{secret}"));
+        }
         let rule = format!(r#"path "{KV}/data/{namespace}-*" {{ capabilities = ["read", "update"] }}"#);
         managers.bao.root()?.policy(namespace, &rule).await?;
         for manager in STORES {
@@ -210,6 +207,22 @@ impl Desk {
             store["spec"]["allowRotation"] = json!(true);
             self.apply(store).await?;
         }
+        Ok(())
+    }
+
+    /// Takes that back in AWS.
+    pub async fn forbid_writes_in_aws(&self) -> Result {
+        self.allow_in_aws(&["GetSecretValue"]).await
+    }
+
+    async fn allow_in_aws(&self, actions: &[&str]) -> Result {
+        let of_one = format!("arn:aws:secretsmanager:*:*:secret:{}-*", self.namespace);
+        let actions: Vec<_> = actions.iter().map(|action| format!("secretsmanager:{action}")).collect();
+        let statements = json!([
+            { "Effect": "Allow", "Action": actions, "Resource": of_one },
+            { "Effect": "Allow", "Action": ["secretsmanager:BatchGetSecretValue"], "Resource": "*" },
+        ]);
+        self.admin.allow(&self.namespace, &statements).await?;
         Ok(())
     }
 

@@ -48,7 +48,7 @@ async fn gcp_a_version_that_is_disabled_destroyed_or_not_there_is_missing_and_sa
         ("nothing", None, "no such secret"),
         ("nothing", Some("1"), "no such secret"),
     ] {
-        let wanted = RemoteKey { key: name.into(), version: version.map(Into::into), metadata: false };
+        let wanted = RemoteKey { key: name.into(), version: version.map(Into::into), metadata: false, dated: false };
         let read = bot.read_all(&store, &[wanted]).await.remove(0);
         let message = refusal(read, ErrorClass::Missing);
         assert!(message.contains(part), "{name} {version:?}: {message}");

@@ -17,7 +17,7 @@ async fn find(bot: &Bot, store: &ResolvedStore, query: &FindQuery) -> Result<Vec
 }
 
 async fn metadata(bot: &Bot, store: &ResolvedStore, key: &str) -> Result<String, StoreError> {
-    let key = RemoteKey { key: key.into(), version: None, metadata: true };
+    let key = RemoteKey { key: key.into(), version: None, metadata: true, dated: false };
     Ok(text(&*bot.read_all(store, &[key]).await.remove(0)?).to_owned())
 }
 
@@ -138,7 +138,7 @@ async fn custom_metadata_is_looked_for_as_tags_and_read_in_place_of_a_value() ->
     assert_eq!(owner, BTreeMap::from([("team".into(), "trading".into()), ("tier".into(), "2".into())]));
     assert_eq!(metadata(&bot, &store, "price-bot/live").await?, "{}", "there is none");
     refusal(metadata(&bot, &store, "nothing").await, ErrorClass::Missing);
-    let pinned = RemoteKey { key: "feed".into(), version: Some("1".into()), metadata: true };
+    let pinned = RemoteKey { key: "feed".into(), version: Some("1".into()), metadata: true, dated: false };
     refusal(bot.read_all(&store, &[pinned]).await.remove(0), ErrorClass::Invalid);
     Ok(())
 }

@@ -111,7 +111,7 @@ impl Bot {
         key: &str,
         version: &str,
     ) -> Result<Arc<RemoteSecret>, StoreError> {
-        let key = RemoteKey { key: key.into(), version: Some(version.into()), metadata: false };
+        let key = RemoteKey { key: key.into(), version: Some(version.into()), metadata: false, dated: false };
         self.read_all(store, &[key]).await.remove(0)
     }
 
@@ -125,7 +125,7 @@ impl Bot {
 }
 
 pub fn key(name: &str) -> RemoteKey {
-    RemoteKey { key: name.into(), version: None, metadata: false }
+    RemoteKey { key: name.into(), version: None, metadata: false, dated: false }
 }
 
 /// The JSON text of a secret.

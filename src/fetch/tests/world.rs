@@ -157,7 +157,13 @@ struct Manager {
 #[async_trait]
 impl Backend for Manager {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: self.world.batch, leases: false, write_back: false, change_events: false }
+        Capabilities {
+            batch: self.world.batch,
+            leases: false,
+            write_back: false,
+            change_events: false,
+            dates_apart: false,
+        }
     }
 
     fn identity(&self, account: &ServiceAccount) -> Result<Identity, StoreError> {
@@ -286,7 +292,7 @@ pub(super) fn account(name: &str) -> ServiceAccount {
 }
 
 pub(super) fn key(name: &str) -> RemoteKey {
-    RemoteKey { key: name.into(), version: None, metadata: false }
+    RemoteKey { key: name.into(), version: None, metadata: false, dated: false }
 }
 
 pub(super) async fn read(fetcher: &Fetcher, name: &str) -> Result<u64, StoreError> {

@@ -130,7 +130,7 @@ async fn issue(
     holdings: &mut Holdings,
 ) -> Result<Held, Problem> {
     let failed = |error: &StoreError| {
-        let key = RemoteKey { key: entry.asked.path.clone(), version: None, metadata: false };
+        let key = RemoteKey { key: entry.asked.path.clone(), version: None, metadata: false, dated: false };
         Problem::of_read(entry.store, &key, &[], error)
     };
     if holdings.held.len() >= MOST {

@@ -94,8 +94,9 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     }
     let Some(mut notes) = memory.rotation.take() else { return };
     notes.again = None;
-    notes.demand(&object.spec, demanded_since(object), emergency_due(object).is_none());
-    match look(&object.spec, &notes, syncing::state_of(observed), context.now()) {
+    let state = syncing::state_of(observed);
+    notes.demand(&object.spec, state, demanded_since(object), emergency_due(object).is_none());
+    match look(&object.spec, &notes, state, context.now()) {
         Err(error) => failed(object, &mut notes, refused(error.to_string())),
         Ok(found) => {
             notes.overdue = overdue(&found.overdue, rotation.max_age);

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::super::{Context, syncing};
 use crate::{
-    api::{RotationPhase, StoreRef},
+    api::{Provider, RotationPhase, StoreRef},
     build::{Source, keys_filled_by, rotated},
     fetch::{ResolvedStore, ServiceAccount},
     plan::{Memory, Retry, RotationNotes, Turn, demanded_since, turn},
@@ -50,8 +50,15 @@ impl<'a> Scene<'a> {
             }
         }
         if let Some(source) = ageless {
+            let is_google =
+                resolved(observed, &source.store).is_ok_and(|store| matches!(store.provider, Provider::Gcp(_)));
+            let remedy = if is_google {
+                "grant secretmanager.versions.get (roles/secretmanager.viewer on the secret) to whoever reads it"
+            } else {
+                "rotate it at its source, and take every and schedule out of rotation"
+            };
             return Err(refused(format!(
-                "{source}: its manager does not say since when the value has been the same, so that nobody knows when the next one is due: rotate it at its source, and take every and schedule out of rotation"
+                "{source}: its manager does not say since when the value has been the same, so that nobody knows when the next one is due: {remedy}"
             )));
         }
         let rotator = observed.rotator.as_ref().ok_or_else(|| {

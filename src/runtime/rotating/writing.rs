@@ -10,6 +10,7 @@ use std::{
 };
 
 use aws_lc_rs::rand;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
@@ -48,18 +49,27 @@ pub(super) async fn step(
     notes: &mut RotationNotes,
     due: &[Source],
 ) -> Result<Progress, Problem> {
-    if notes.keeps == Some(false) && due.is_empty() {
-        return Ok(Progress::Rest);
+    if due.is_empty() {
+        notes.put_off.clear();
+        if notes.keeps == Some(false) {
+            return Ok(Progress::Rest);
+        }
     }
+    let due: Vec<_> = due.iter().filter(|source| !notes.put_off.contains_key(source)).cloned().collect();
     let object = &scene.observed.bot_secret;
     let beside = beside(object).ok_or_else(Problem::nameless)?;
     let next = Next::of(&scene.context.client, &beside, &scene.context.digest_key);
     let kept = kept(&next).await?;
     notes.keeps = Some(kept.is_some());
-    let Some(source) = whose(object, kept.as_ref(), due) else {
+    let Some(source) = whose(object, kept.as_ref(), &due) else {
         if kept.is_some() {
             // For what the spec said before.
             drop_kept(&next, notes).await?;
+        }
+        // The others have had their turn.
+        if let Some((_, problem)) = due.is_empty().then(|| notes.put_off.pop_first()).flatten() {
+            notes.put_off.clear();
+            return Err(problem);
         }
         return Ok(if due.is_empty() { Progress::Rest } else { Progress::Again(Duration::ZERO) });
     };
@@ -83,21 +93,33 @@ pub(super) async fn step(
             return Err(Problem::new(Reason::StaleRead, Retry::Backoff, message));
         }
         Step::Forget => {
-            if !is_there {
+            if is_there {
+                // Whoever wrote it may have died before it said so.
+                notes.note_renewed(&source, scene.context.now());
+            } else {
                 job.tell("somebody else has written meanwhile: the value that was made is dropped");
             }
             drop_kept(&next, notes).await?;
             notes.repeats = 0;
         }
         Step::Make => {
-            let (note, values) = job.make(at_source).await?;
-            notes.keeps = Some(true);
-            notes.note_renewed(&source, scene.context.now());
-            job.write(&note, &values, memory).await?;
+            let written = match job.make(at_source).await {
+                Ok((note, values)) => {
+                    notes.keeps = Some(true);
+                    notes.note_renewed(&source, scene.context.now());
+                    job.write(&note, &values, memory).await
+                }
+                Err(problem) => Err(problem),
+            };
+            if let Err(problem) = written {
+                return job.put_off(notes, &due, fresh.changed, problem).await;
+            }
         }
         Step::Write => {
-            if let Some((note, values)) = &kept {
-                job.write(note, values, memory).await?;
+            if let Some((note, values)) = &kept
+                && let Err(problem) = job.write(note, values, memory).await
+            {
+                return job.put_off(notes, &due, fresh.changed, problem).await;
             }
             if notes.repeats >= REPEATS_TO_TELL {
                 let message = format!(
@@ -219,6 +241,24 @@ impl Job<'_> {
             }
         })?;
         Ok((note, values))
+    }
+
+    /// What was refused took no effect: the value is kept no longer, if others are
+    /// due that need not wait for it.
+    async fn put_off(
+        &self,
+        notes: &mut RotationNotes,
+        due: &[Source],
+        told: Option<Timestamp>,
+        problem: Problem,
+    ) -> Result<Progress, Problem> {
+        let others = due.iter().any(|other| other != self.source);
+        if problem.reason != Reason::RotationRefused || !others {
+            return Err(problem);
+        }
+        drop_kept(self.next, notes).await?;
+        notes.note_put_off(self.source, told, problem);
+        Ok(Progress::Again(Duration::ZERO))
     }
 
     async fn write(&self, note: &NextNote, values: &[Value], memory: &mut Memory) -> Result<(), Problem> {

@@ -138,7 +138,7 @@ fn version_before(observed: &Observed, previous: &Previous, source: &Source) -> 
         }
         None => return None,
     };
-    Some(RemoteKey { version: Some(version), ..key.clone() })
+    Some(RemoteKey { version: Some(version), dated: false, ..key.clone() })
 }
 
 /// AWS Secrets Manager keeps the version before under a stage of that name.

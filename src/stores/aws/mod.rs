@@ -120,7 +120,7 @@ impl Backend for Aws {
             AwsService::SecretsManager => secrets_manager::BATCH,
             AwsService::ParameterStore => parameter_store::BATCH,
         };
-        Capabilities { batch, leases: false, write_back: true, change_events: false }
+        Capabilities { batch, leases: false, write_back: true, change_events: false, dates_apart: false }
     }
 
     fn identity(&self, account: &ServiceAccount) -> Result<Identity, StoreError> {

@@ -78,7 +78,7 @@ impl KeyVault {
 #[async_trait]
 impl Backend for KeyVault {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: false, write_back: true, change_events: false }
+        Capabilities { batch: 1, leases: false, write_back: true, change_events: false, dates_apart: false }
     }
 
     fn identity(&self, account: &ServiceAccount) -> Result<Identity, StoreError> {

@@ -5,6 +5,7 @@
 //! or by the Workload Identity of a GKE cluster, and may impersonate a Google
 //! service account.
 
+mod dates;
 mod errors;
 mod find;
 mod identity;
@@ -23,7 +24,7 @@ use reqwest::{
 };
 use tokio::time::Instant;
 
-use self::{identity::Identities, login::TokenIssuers, names::Parent};
+use self::{dates::Dates, identity::Identities, login::TokenIssuers, names::Parent};
 use super::{
     Backend, Capabilities, FindQuery, Identity, Login, Opening, Pace, QuotaDomain, RemoteKey, RemoteSecret, Scope,
     ServiceAccount, Session, StoreError, WriteBack, address,
@@ -100,7 +101,7 @@ fn quota(spec: &GcpStore, proxy: Option<&str>) -> String {
 #[async_trait]
 impl Backend for Gcp {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: false, write_back: true, change_events: false }
+        Capabilities { batch: 1, leases: false, write_back: true, change_events: false, dates_apart: true }
     }
 
     fn identity(&self, account: &ServiceAccount) -> Result<Identity, StoreError> {
@@ -125,6 +126,7 @@ impl Backend for Gcp {
             expires: granted.expires,
             principal: who.principal,
             pace: login.pace,
+            dates: Dates::default(),
         }))
     }
 }
@@ -137,6 +139,7 @@ struct Reader {
     /// Whom to grant something, for messages.
     principal: String,
     pace: Pace,
+    dates: Dates,
 }
 
 impl Reader {

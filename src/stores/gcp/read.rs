@@ -31,11 +31,8 @@ impl Reader {
     pub(super) async fn read_one(&self, key: &RemoteKey) -> Result<RemoteSecret, StoreError> {
         let (secret, elsewhere) = self.named(&key.key)?;
         let within = if elsewhere { patience_elsewhere() } else { None };
-        let read = if key.metadata {
-            self.describe(&secret, within).await
-        } else {
-            self.access(&secret, key.version.as_deref(), within).await
-        };
+        let read =
+            if key.metadata { self.describe(&secret, within).await } else { self.access(&secret, key, within).await };
         if elsewhere { read.map_err(of_another_location) } else { read }
     }
 
@@ -56,12 +53,16 @@ impl Reader {
     async fn access(
         &self,
         secret: &SecretName,
-        version: Option<&str>,
+        key: &RemoteKey,
         within: Option<Duration>,
     ) -> Result<RemoteSecret, StoreError> {
-        let version = names::version(version)?;
+        let version = names::version(key.version.as_deref())?;
         let answer = self.asked_for(secret, version, within).await?;
-        self.accessed(&answer, secret, version)
+        let mut read = self.accessed(&answer, secret, version)?;
+        if let Some(number) = read.version.filter(|_| key.dated) {
+            read.changed = self.made_at(secret, number, within).await?;
+        }
+        Ok(read)
     }
 
     /// What Google answers to a version's name.
@@ -163,7 +164,7 @@ fn accessed(body: &[u8], id: &str, asked: &str) -> Result<RemoteSecret, StoreErr
     {
         return Err(unavailable("the value was damaged on its way (its CRC32C differs): it is read again").about_one());
     }
-    // An access says nothing of when the version was made.
+    // An access says nothing of when the version was made: see [`super::dates`].
     Ok(RemoteSecret { payload: Payload::Bytes(bytes), version: Some(version), renew: None, changed: None })
 }
 

@@ -1,4 +1,4 @@
-use super::{Gcp, Reader};
+use super::{Dates, Gcp, Reader};
 use crate::{
     api::{GcpStore, SecretKeyRef},
     secret::{SecretBytes, SecretText},
@@ -131,6 +131,7 @@ async fn p6_another_locations_outage_is_no_sign_that_the_stores_own_is_down() {
         opening.proxy = Some(proxy.clone());
         let gcp = Gcp::new(&store(&json!({"location": own})), &opening).expect("a store");
         let reader = Reader {
+            dates: Dates::default(),
             manager: gcp.manager,
             token: SecretText::new("token".to_owned()),
             expires: None,

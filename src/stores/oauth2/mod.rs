@@ -120,7 +120,7 @@ fn scopes(text: &str, field: &str) -> Result<String, StoreError> {
 #[async_trait]
 impl Backend for OAuth2 {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: false, write_back: false, change_events: false }
+        Capabilities { batch: 1, leases: false, write_back: false, change_events: false, dates_apart: false }
     }
 
     fn identity(&self, _account: &ServiceAccount) -> Result<Identity, StoreError> {

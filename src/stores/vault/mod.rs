@@ -76,7 +76,7 @@ impl Vault {
 #[async_trait]
 impl Backend for Vault {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: true, write_back: true, change_events: false }
+        Capabilities { batch: 1, leases: true, write_back: true, change_events: false, dates_apart: false }
     }
 
     fn issuer(&self) -> Option<&dyn super::Issuer> {

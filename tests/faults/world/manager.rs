@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use async_trait::async_trait;
@@ -12,37 +12,61 @@ use botsecret::{
     secret::SecretBytes,
     stores::{
         Audience, Backend, Capabilities, ErrorClass, Identity, Login, Payload, QuotaDomain, RemoteKey, RemoteSecret,
-        ServiceAccount, Session, StoreError,
+        ServiceAccount, Session, StoreError, WriteBack,
     },
 };
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::super::faults::{Fault, Faults};
+use super::super::{
+    clock,
+    faults::{Fault, Faults},
+};
 
-/// What it holds: one remote secret, of which each version fills all fields.
+pub type Fields = BTreeMap<String, Vec<u8>>;
+
+/// What it holds: the versions of one remote secret.
 #[derive(Clone, Debug)]
 pub struct Manager {
-    version: Arc<Mutex<u64>>,
+    versions: Arc<Mutex<Vec<(Fields, Timestamp)>>>,
     faults: Faults,
 }
 
-/// The fields of one version.
-pub fn fields(version: u64) -> BTreeMap<String, Vec<u8>> {
+/// The fields of a version that nobody but the manager made.
+pub fn fields(version: usize) -> Fields {
     let field = |name: &str| (name.to_owned(), format!("{name}-{version}").into_bytes());
     [field("KEY"), field("TOKEN")].into_iter().collect()
 }
 
 impl Manager {
     pub fn new(faults: &Faults) -> Self {
-        Self { version: Arc::new(Mutex::new(1)), faults: faults.clone() }
+        let manager = Self { versions: Arc::default(), faults: faults.clone() };
+        manager.rotate();
+        manager
     }
 
-    pub fn version(&self) -> u64 {
-        *self.version.lock().expect("nobody panics with it")
+    fn versions(&self) -> MutexGuard<'_, Vec<(Fields, Timestamp)>> {
+        self.versions.lock().expect("nobody panics with it")
+    }
+
+    /// How many versions there are: the number of the newest.
+    pub fn version(&self) -> usize {
+        self.versions().len()
+    }
+
+    pub fn newest(&self) -> Fields {
+        self.versions().last().expect("it begins with one").0.clone()
+    }
+
+    /// Which version this is, as a whole.
+    pub fn number_of(&self, data: &Fields) -> Option<usize> {
+        self.versions().iter().position(|(fields, _)| fields == data).map(|index| index + 1)
     }
 
     pub fn rotate(&self) {
-        *self.version.lock().expect("nobody panics with it") += 1;
+        let mut versions = self.versions();
+        let next = fields(versions.len() + 1);
+        versions.push((next, clock::wall()));
     }
 
     /// What the operator reads with.
@@ -55,17 +79,34 @@ impl Manager {
 
     /// The newest version, or the one that the key names.
     fn secret(&self, key: &RemoteKey) -> RemoteSecret {
+        let versions = self.versions();
         let named = key.version.as_deref().map(|text| text.parse().expect("a version that we gave"));
-        let version = named.unwrap_or_else(|| self.version());
-        let fields = fields(version).into_iter().map(|(name, value)| (name, SecretBytes::new(value))).collect();
-        RemoteSecret { payload: Payload::Fields(fields), version: Some(version), renew: None, changed: None }
+        let number = named.unwrap_or(versions.len());
+        let (fields, made) = &versions[number - 1];
+        let fields = fields.iter().map(|(name, value)| (name.clone(), SecretBytes::new(value.clone()))).collect();
+        let version = u64::try_from(number).ok();
+        RemoteSecret { payload: Payload::Fields(fields), version, renew: None, changed: Some(*made) }
+    }
+
+    /// Takes a new value, if it follows the newest version.
+    fn take(&self, write: &WriteBack<'_>) -> Result<(), StoreError> {
+        let mut versions = self.versions();
+        let (mut next, _) = versions.last().expect("it begins with one").clone();
+        if write.base != u64::try_from(versions.len()).ok() {
+            return Err(StoreError::new(ErrorClass::Conflict, "somebody else was faster"));
+        }
+        for (property, value) in write.properties {
+            next.insert(property.clone().expect("a property"), value.expose().to_vec());
+        }
+        versions.push((next, clock::wall()));
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Backend for Manager {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: false, write_back: false, change_events: false }
+        Capabilities { batch: 1, leases: false, write_back: true, change_events: false, dates_apart: false }
     }
 
     fn identity(&self, _: &ServiceAccount) -> Result<Identity, StoreError> {
@@ -96,5 +137,29 @@ impl Session for Manager {
             });
         }
         answers
+    }
+
+    async fn write(&self, write: &WriteBack<'_>) -> Result<(), StoreError> {
+        let lost = || Err(StoreError::new(ErrorClass::Unavailable, "the connection broke"));
+        match self.faults.at_write("write to the manager".to_owned()) {
+            None | Some(Fault::WatchesGone | Fault::WatchesLag | Fault::WatchesMiss) => self.take(write),
+            Some(Fault::CrashBefore | Fault::Late | Fault::Deposed | Fault::DeposedSoon) => self.faults.crash().await,
+            Some(Fault::CrashAfter | Fault::CrashStale) => {
+                self.take(write)?;
+                self.faults.crash().await
+            }
+            Some(Fault::ReplyLost | Fault::LateTimeout) => {
+                self.take(write)?;
+                lost()
+            }
+            Some(Fault::HangAfter) => {
+                self.take(write)?;
+                std::future::pending().await
+            }
+            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Status(409)) => Err(StoreError::new(ErrorClass::Conflict, "somebody else was faster")),
+            Some(Fault::Status(429)) => Err(StoreError::new(ErrorClass::Throttled, "patience")),
+            Some(Fault::Reset | Fault::Status(_)) => lost(),
+        }
     }
 }

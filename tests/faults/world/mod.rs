@@ -61,7 +61,8 @@ impl World {
             NAMESPACE,
             // Opened by the test's own manager, whatever stands here.
             &json!({
-                "metadata": { "name": "source" }, "spec": { "kubernetes": { "remoteNamespace": "elsewhere" } },
+                "metadata": { "name": "source" },
+                "spec": { "kubernetes": { "remoteNamespace": "elsewhere" }, "allowRotation": true },
             }),
         );
         for name in DEPLOYMENTS {
@@ -77,6 +78,14 @@ impl World {
         });
         if bad.is_some() {
             bot_secret["spec"]["rollout"] = json!({ "onFailure": "RollBack" });
+        }
+        if scenario == Scenario::Made {
+            let entry = |key: &str| json!({ "secretKey": key, "remoteRef": { "key": "price-bot", "property": key } });
+            let spec = bot_secret["spec"].as_object_mut().expect("an object");
+            spec.remove("dataFrom");
+            spec.insert("data".to_owned(), json!([entry("KEY"), entry("TOKEN")]));
+            let generate = json!([{ "secretKey": "TOKEN", "password": { "length": 16 } }]);
+            spec.insert("rotation".to_owned(), json!({ "every": "8760h", "generate": generate }));
         }
         make("botsecrets", NAMESPACE, &bot_secret);
         let controllers = Controllers::new(bad.map(manager::fields));

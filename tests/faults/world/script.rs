@@ -19,12 +19,17 @@ pub enum Scenario {
     Edits,
     /// A value on which no bot lives, which is taken back, then a good one.
     Back,
+    /// Values that people want at once, which the operator makes and writes to the
+    /// manager.
+    Made,
 }
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     Rotate,
+    /// `botsecret rotate --now`, under this name.
+    Want(&'static str),
     DeleteSecret,
     Suspend(bool),
     Scale(&'static str, u64),
@@ -49,11 +54,13 @@ const EDITS: [(Duration, Act); 8] = [
 
 const BACK: [(Duration, Act); 2] = [at(100, Act::Rotate), at(300, Act::Rotate)];
 
+const MADE: [(Duration, Act); 2] = [at(100, Act::Want("first")), at(300, Act::Want("last"))];
+
 impl Scenario {
-    pub const ALL: [Self; 3] = [Self::Rotations, Self::Edits, Self::Back];
+    pub const ALL: [Self; 4] = [Self::Rotations, Self::Edits, Self::Back, Self::Made];
 
     /// Which of the manager's versions no bot lives on.
-    pub fn bad_version(self) -> Option<u64> {
+    pub fn bad_version(self) -> Option<usize> {
         (self == Self::Back).then_some(2)
     }
 
@@ -62,6 +69,7 @@ impl Scenario {
             Self::Rotations => &ROTATIONS,
             Self::Edits => &EDITS,
             Self::Back => &BACK,
+            Self::Made => &MADE,
         }
     }
 }
@@ -72,6 +80,7 @@ impl fmt::Display for Scenario {
             Self::Rotations => "rotations",
             Self::Edits => "edits",
             Self::Back => "back",
+            Self::Made => "made",
         })
     }
 }
@@ -92,6 +101,11 @@ impl Act {
         };
         match self {
             Self::Rotate => manager.rotate(),
+            Self::Want(id) => {
+                let request = json!({ "id": id, "reason": "it leaked" }).to_string();
+                let patch = json!({ "metadata": { "annotations": { "botsecret.dev/rotate": request } } });
+                drop(store.ask(Verb::MergePatch, "botsecrets", (NAMESPACE, BOT_SECRET, ""), &patch).granted());
+            }
             // Whether it is there or not.
             Self::DeleteSecret => {
                 drop(store.ask(Verb::Delete, "secrets", (NAMESPACE, BOT_SECRET, ""), &json!({})));
