@@ -27,6 +27,9 @@ pub struct NextNote {
     pub changed: Option<Timestamp>,
     /// Names the attempt.
     pub attempt: String,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -14,4 +14,4 @@ pub use due::{Due, due, is_synced, is_tried, refresh_requested};
 pub use memory::{BackNotes, CandidateNotes, Memory, Refused, Repairs};
 pub use queue::Queue;
 pub use renewal::Renewal;
-pub use rotation::{Asked, AtSource, Look, RotationNotes, ScheduleError, Step, Turn, look, next_step, turn};
+pub use rotation::{Asked, AtSource, Look, RotationNotes, ScheduleError, Step, Turn, Wanted, look, next_step, turn};

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     api::{BotSecretSpec, Rotation, RotationSchedule, State},
-    build::{Source, keys_filled_by, rotated},
+    build::{Source, generated, keys_filled_by, rotated},
     report::Problem,
 };
 
@@ -66,6 +66,11 @@ pub struct Asked {
     pub looks: u32,
 }
 
+/// That somebody wanted a value replaced: since when it had been the same by then,
+/// where its manager says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted(Option<Timestamp>);
+
 /// A schedule that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
@@ -96,37 +101,81 @@ pub struct Look {
 
 impl RotationNotes {
     /// Takes in a request for new values that is under way since then. One that is
-    /// seen for the first time wants all; of one that was begun by another process
+    /// seen for the first time wants all; of one that another process was busy with,
     /// those may be there already, at the source or on the Secret.
-    pub fn demand(&mut self, spec: &BotSecretSpec, state: Option<&State>, since: Option<Timestamp>, is_begun: bool) {
+    pub fn demand(
+        &mut self,
+        spec: &BotSecretSpec,
+        state: Option<&State>,
+        since: Option<Timestamp>,
+        is_begun: bool,
+        now: Timestamp,
+    ) {
         let Some(at) = since else {
             self.demanded = None;
             return;
         };
-        if self.demanded.as_ref().is_none_or(|(before, _)| *before != at) {
-            let all = rotated(spec).into_iter().filter_map(|source| self.seen.get_key_value(&source));
-            let is_here = |source| arrived_here(spec, source, state).is_some_and(|here| here >= at);
-            let is_told = |told: &Option<Timestamp>| is_begun && told.is_none_or(|told| told >= at);
-            let to_come = all.filter(|(source, told)| !is_told(told) && !is_here(source));
-            self.demanded = Some((at, to_come.map(|(source, since)| (source.clone(), *since)).collect()));
+        let has_come = |(source, asked): (&Source, &Asked)| {
+            self.seen.get(source).is_some_and(|told| *told != asked.since).then(|| source.clone())
+        };
+        for source in self.asked.iter().filter_map(has_come).collect::<Vec<_>>() {
+            self.note_renewed(&source, now);
+            self.asked.remove(&source);
+        }
+        let rotated = rotated(spec);
+        match &mut self.demanded {
+            Some((before, to_come)) if *before == at => {
+                to_come.retain(|source, was| match self.seen.get(source) {
+                    Some(Some(told)) if *was != Some(*told) => {
+                        // A newer one, and still none that was made for this.
+                        *was = Some(*told);
+                        *told < at
+                    }
+                    _ => rotated.contains(source),
+                });
+            }
+            _ => {
+                let is_new = |source, told: &Option<Timestamp>| match told {
+                    Some(told) => {
+                        *told >= at && (is_begun || made_here(spec, source, state).is_some_and(|here| here > at))
+                    }
+                    None => is_begun,
+                };
+                let all = rotated.iter().filter_map(|source| self.seen.get_key_value(source));
+                let to_come = all.filter(|(source, told)| !is_new(source, told));
+                self.demanded = Some((at, to_come.map(|(source, told)| (source.clone(), *told)).collect()));
+            }
         }
     }
 
-    /// There is a new value of this, or there will be.
-    pub fn note_renewed(&mut self, source: &Source, now: Timestamp) {
-        if let Some((_, to_come)) = &mut self.demanded {
+    /// There is a new value of this, or there will be. Answers what was wanted of it.
+    pub fn note_renewed(&mut self, source: &Source, now: Timestamp) -> Option<Wanted> {
+        self.renewed.insert(source.clone(), now);
+        self.demanded.as_mut().and_then(|(_, to_come)| to_come.remove(source)).map(Wanted)
+    }
+
+    /// What was made then is at its source. It is what somebody wants only if it was
+    /// made since.
+    pub fn note_arrived(&mut self, source: &Source, made: Timestamp) {
+        self.renewed.insert(source.clone(), made);
+        if let Some((_, to_come)) = self.demanded.as_mut().filter(|(at, _)| *at <= made) {
             to_come.remove(source);
         }
-        self.renewed.insert(source.clone(), now);
     }
 
-    /// There will be no new value of this for now: it is due as it was before.
-    pub fn note_put_off(&mut self, source: &Source, told: Option<Timestamp>, problem: Problem) {
+    /// There will be no new value of this for now: it is due, and wanted, as before.
+    pub fn note_put_off(&mut self, source: &Source, wanted: Option<Wanted>, problem: Problem) {
         self.renewed.remove(source);
-        if let Some((_, to_come)) = &mut self.demanded {
+        if let Some(((_, to_come), Wanted(told))) = self.demanded.as_mut().zip(wanted) {
             to_come.insert(source.clone(), told);
         }
         self.put_off.insert(source.clone(), problem);
+    }
+
+    /// Whether nobody waits for a value that is made here or asked for.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.keeps != Some(true) && self.demanded.as_ref().is_none_or(|(_, to_come)| to_come.is_empty())
     }
 
     fn is_demanded(&self, source: &Source, told: Option<Timestamp>) -> bool {
@@ -173,7 +222,16 @@ pub fn turn(
 
 /// When a value came into the Secret that was there before with another.
 fn arrived_here(spec: &BotSecretSpec, source: &Source, state: Option<&State>) -> Option<Timestamp> {
-    let keys = keys_filled_by(spec, source);
+    changed_among(&keys_filled_by(spec, source), state)
+}
+
+/// The same of what is rotated, where that is not all.
+fn made_here(spec: &BotSecretSpec, source: &Source, state: Option<&State>) -> Option<Timestamp> {
+    let made: Vec<_> = generated(spec, source).into_iter().map(|(rule, _)| rule.secret_key.clone()).collect();
+    if made.is_empty() { arrived_here(spec, source, state) } else { changed_among(&made, state) }
+}
+
+fn changed_among(keys: &[String], state: Option<&State>) -> Option<Timestamp> {
     let changed = state?.changed.iter().filter(|(key, change)| keys.contains(key) && !change.initial && !change.added);
     changed.map(|(_, change)| change.at).max()
 }
@@ -259,6 +317,14 @@ pub struct AtSource {
 }
 
 impl AtSource {
+    /// The number says it, where nobody told the time.
+    fn is(self, other: Self) -> bool {
+        match (self.changed.zip(other.changed), self.version.zip(other.version)) {
+            (None, Some((this, other))) => this == other,
+            _ => self == other,
+        }
+    }
+
     /// One that was made anew counts from 1 again, so the time says more.
     fn is_older_than(self, other: Self) -> bool {
         match (self.changed.zip(other.changed), self.version.zip(other.version)) {
@@ -292,7 +358,7 @@ pub fn next_step(follows: Option<AtSource>, is_there: bool, source: AtSource, is
         None if is_due => Step::Make,
         None => Step::Rest,
         Some(_) if is_there => Step::Forget,
-        Some(base) if base == source => Step::Write,
+        Some(base) if base.is(source) => Step::Write,
         Some(base) if source.is_older_than(base) => Step::Wait,
         Some(_) => Step::Forget,
     }

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::{AtSource, Look, RotationNotes, ScheduleError, Step, Turn, due_at, look, next_step};
+use super::{Asked, AtSource, Look, RotationNotes, ScheduleError, Step, Turn, due_at, look, next_step};
 use crate::{
     api::{BotSecretSpec, KeyChange, Revision, Rotation, State, StoreRef},
     build::Source,
+    plan::Retry,
+    report::{Problem, Reason},
 };
 
 fn time(text: &str) -> Timestamp {
@@ -100,19 +103,19 @@ fn what_somebody_wants_anew_is_due_whatever_its_age_and_once_for_each_request() 
     let due = |notes: &RotationNotes| look(&yearly, notes, None, time(LATER)).expect("a schedule").due;
     let both = [source("kv/bot"), source("kv/other")];
     let mut notes = notes();
-    notes.demand(&yearly, None, Some(time(DAWN)), false);
+    notes.demand(&yearly, None, Some(time(DAWN)), false, time(LATER));
     assert_eq!(due(&notes), both, "whatever the clocks of their managers say");
     notes.note_renewed(&both[0], time(LATER));
-    notes.demand(&yearly, None, Some(time(DAWN)), true);
+    notes.demand(&yearly, None, Some(time(DAWN)), true, time(LATER));
     assert_eq!(due(&notes), both[1..], "once");
     notes.seen.insert(both[1].clone(), Some(time("2026-06-02T00:00:01Z")));
     assert_eq!(due(&notes), [], "somebody else was sooner");
-    notes.demand(&yearly, None, Some(time(LATER)), false);
+    notes.demand(&yearly, None, Some(time(LATER)), false, time(LATER));
     assert_eq!(due(&notes), both, "once for each request");
-    notes.demand(&yearly, None, None, false);
+    notes.demand(&yearly, None, None, false, time(LATER));
     assert_eq!(due(&notes), []);
     // One that another process began.
-    notes.demand(&yearly, None, Some(time("2026-06-01T12:00:00Z")), true);
+    notes.demand(&yearly, None, Some(time("2026-06-01T12:00:00Z")), true, time(LATER));
     assert_eq!(due(&notes), both[..1]);
 }
 
@@ -128,10 +131,55 @@ fn what_came_into_the_secret_after_somebody_wanted_it_is_wanted_no_more_by_the_n
     };
     let changed = [("A".to_owned(), change(LATER)), ("C".to_owned(), change(DAWN))];
     let state = State { changed: changed.into(), ..State::default() };
+    let due = |bot: &str| {
+        let mut notes = notes();
+        notes.seen.insert(source("kv/bot"), Some(time(bot)));
+        notes.demand(&yearly, Some(&state), Some(time("2026-06-01T12:00:00Z")), false, time(LATER));
+        look(&yearly, &notes, Some(&state), time(LATER)).expect("a schedule").due
+    };
+    assert_eq!(due(LATER), [source("kv/other")]);
+    assert_eq!(due(DAWN), [source("kv/bot"), source("kv/other")], "it was made before, and came only now");
+}
+
+#[test]
+fn what_somebody_wants_is_had_by_what_was_made_since_and_not_by_what_was_there() {
+    let (yearly, noon) = (spec(json!({ "every": "8760h" })), "2026-06-02T12:00:00Z");
+    let (bot, other) = (source("kv/bot"), source("kv/other"));
     let mut notes = notes();
-    notes.demand(&yearly, Some(&state), Some(time("2026-06-01T12:00:00Z")), false);
-    let look = look(&yearly, &notes, Some(&state), time(LATER)).expect("a schedule");
-    assert_eq!(look.due, [source("kv/other")]);
+    let mut due = |change: &mut dyn FnMut(&mut RotationNotes)| {
+        change(&mut notes);
+        notes.demand(&yearly, None, Some(time(noon)), false, time(noon));
+        (look(&yearly, &notes, None, time(noon)).expect("a schedule").due, notes.is_idle())
+    };
+    assert_eq!(due(&mut |_| ()).0, [bot.clone(), other.clone()]);
+    // The source had a newer one all along, which is read only now.
+    let older = due(&mut |notes| {
+        notes.seen.insert(bot.clone(), Some(time(LATER)));
+    });
+    assert_eq!(older.0, [bot.clone(), other.clone()]);
+    assert_eq!(due(&mut |notes| notes.note_arrived(&bot, time(LATER))).0, [bot.clone(), other.clone()], "kept before");
+    assert_eq!(due(&mut |notes| notes.note_arrived(&bot, time(noon))).0, std::slice::from_ref(&other));
+    // The manager was asked, and its clock is behind.
+    let asked = Asked { at: Instant::now(), since: Some(time(LATER)), looks: 0 };
+    let come = due(&mut |notes| {
+        notes.asked.insert(other.clone(), asked);
+        notes.seen.insert(other.clone(), Some(time("2026-06-02T11:59:59Z")));
+    });
+    assert_eq!(come, (vec![], true));
+}
+
+#[test]
+fn what_was_refused_is_wanted_as_before_and_only_then() {
+    let (yearly, bot) = (spec(json!({ "every": "8760h" })), source("kv/bot"));
+    let problem = || Problem::new(Reason::RotationRefused, Retry::Slow, "no");
+    for wanted in [true, false] {
+        let mut notes = notes();
+        notes.demand(&yearly, None, wanted.then(|| time(LATER)), false, time(LATER));
+        let was = notes.note_renewed(&bot, time(LATER));
+        notes.note_put_off(&bot, was, problem());
+        let due = look(&yearly, &notes, None, time(LATER)).expect("a schedule").due;
+        assert_eq!(due.contains(&bot), wanted);
+    }
 }
 
 #[test]

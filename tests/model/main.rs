@@ -65,7 +65,14 @@ const WORLDS: [Setup; 4] = [
     Setup { recreates: [false, true], ..ONE },
     Setup { faults: 1, always_due: true, all_good: true, ..ONE },
 ];
-const LARGE: [Setup; 2] = [Setup { faults: 1, ..ONE }, Setup { strips: 1, always_due: true, ..ONE }];
+const GOOD: Setup = Setup { always_due: true, all_good: true, ..ONE };
+const LARGE: [Setup; 4] = [
+    Setup { faults: 1, ..ONE },
+    Setup { strips: 1, always_due: true, ..ONE },
+    // Three revisions; two replicas, and two things that go wrong.
+    Setup { rotations: 2, ..GOOD },
+    Setup { faults: 2, ..GOOD },
+];
 
 fn check(setup: Setup, mutant: Option<Mutant>) -> Found {
     let found = search(World::new(setup), mutant);

@@ -95,12 +95,12 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     let Some(mut notes) = memory.rotation.take() else { return };
     notes.again = None;
     let state = syncing::state_of(observed);
-    notes.demand(&object.spec, state, demanded_since(object), emergency_due(object).is_none());
+    notes.demand(&object.spec, state, demanded_since(object), emergency_due(object).is_none(), context.now());
     match look(&object.spec, &notes, state, context.now()) {
         Err(error) => failed(object, &mut notes, refused(error.to_string())),
         Ok(found) => {
             notes.overdue = overdue(&found.overdue, rotation.max_age);
-            match Scene::of(context, observed, found.ageless.as_ref()) {
+            match Scene::of(context, observed) {
                 Err(problem) => failed(object, &mut notes, problem),
                 Ok(None) => {
                     (notes.failures, notes.problem, notes.retry) = (0, None, None);
@@ -109,7 +109,14 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
                         notes.keeps = None;
                     }
                 }
-                Ok(Some(scene)) => act(&scene, memory, &mut notes, &found.due).await,
+                Ok(Some(scene)) => {
+                    let before = notes.problem.clone();
+                    act(&scene, memory, &mut notes, &found.due).await;
+                    if let Some(source) = found.ageless.filter(|_| notes.problem.is_none() && notes.is_idle()) {
+                        notes.problem = before;
+                        tell(object, &mut notes, scene.ageless(&source));
+                    }
+                }
             }
             let next = found.next.and_then(|at| instant(at, context.now()));
             notes.again = notes.again.into_iter().chain(next).min();
@@ -175,12 +182,18 @@ async fn act(scene: &Scene<'_>, memory: &mut Memory, notes: &mut RotationNotes, 
 
 fn failed(object: &BotSecret, notes: &mut RotationNotes, problem: Problem) {
     notes.failures = notes.failures.saturating_add(1);
-    let news = notes.problem.as_ref().is_none_or(|before| before.message != problem.message);
-    log_failure(object, &problem, notes.failures, news && is_told(notes.failures, &problem));
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let wait = retry_delay(problem.retry, notes.failures, object.spec.interval(), true, uid);
     notes.retry = Some(Instant::now() + wait);
-    (notes.again, notes.problem) = (notes.retry, Some(problem));
+    notes.again = notes.retry;
+    tell(object, notes, problem);
+}
+
+/// Says a problem, if it is not the one that was said before.
+fn tell(object: &BotSecret, notes: &mut RotationNotes, problem: Problem) {
+    let news = notes.problem.as_ref().is_none_or(|before| before.message != problem.message);
+    log_failure(object, &problem, notes.failures, news && is_told(notes.failures, &problem));
+    notes.problem = Some(problem);
 }
 
 fn is_told(failures: u32, problem: &Problem) -> bool {

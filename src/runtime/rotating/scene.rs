@@ -33,11 +33,7 @@ impl<'a> Scene<'a> {
     ///
     /// # Errors
     /// Where something can never be, as things are: said before it is due.
-    pub(super) fn of(
-        context: &'a Context,
-        observed: &'a Observed,
-        ageless: Option<&Source>,
-    ) -> Result<Option<Self>, Problem> {
+    pub(super) fn of(context: &'a Context, observed: &'a Observed) -> Result<Option<Self>, Problem> {
         let spec = &observed.bot_secret.spec;
         let (Some(name), Some(reader)) = (spec.rotator(), &observed.account) else { return Ok(None) };
         for source in rotated(spec) {
@@ -49,24 +45,25 @@ impl<'a> Scene<'a> {
                 )));
             }
         }
-        if let Some(source) = ageless {
-            let is_google =
-                resolved(observed, &source.store).is_ok_and(|store| matches!(store.provider, Provider::Gcp(_)));
-            let remedy = if is_google {
-                "grant secretmanager.versions.get (roles/secretmanager.viewer on the secret) to whoever reads it"
-            } else {
-                "rotate it at its source, and take every and schedule out of rotation"
-            };
-            return Err(refused(format!(
-                "{source}: its manager does not say since when the value has been the same, so that nobody knows when the next one is due: {remedy}"
-            )));
-        }
         let rotator = observed.rotator.as_ref().ok_or_else(|| {
             let message =
                 format!("ServiceAccount {name} does not exist: create it, or correct rotation.serviceAccountName");
             Problem::new(Reason::IdentityUnavailable, Retry::Slow, message)
         })?;
         Ok(Some(Self { context, observed, reader, rotator }))
+    }
+
+    /// Nobody says how old this is.
+    pub(super) fn ageless(&self, source: &Source) -> Problem {
+        let store = resolved(self.observed, &source.store);
+        let remedy = if store.is_ok_and(|store| matches!(store.provider, Provider::Gcp(_))) {
+            "grant secretmanager.versions.get (roles/secretmanager.viewer on the secret) to whoever reads it"
+        } else {
+            "rotate it at its source, and take every and schedule out of rotation"
+        };
+        refused(format!(
+            "{source}: its manager does not say since when the value has been the same, so that nobody knows when the next one is due: {remedy}"
+        ))
     }
 
     /// Whether what is made can be written where it goes: said before it is due.

@@ -10,7 +10,6 @@ use std::{
 };
 
 use aws_lc_rs::rand;
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
@@ -24,7 +23,7 @@ use crate::{
     api::{BotSecret, SecretType},
     apply::{AsideError, Desired, Next, NextFound, NextNote},
     build::{Source, generated, rotated, value_of},
-    plan::{AtSource, Memory, Retry, RotationNotes, Step, next_step},
+    plan::{AtSource, Memory, Retry, RotationNotes, Step, Wanted, next_step},
     report::{Problem, Reason},
     secret::{SecretBytes, SecretData},
     stores::{RemoteSecret, WriteBack},
@@ -95,7 +94,9 @@ pub(super) async fn step(
         Step::Forget => {
             if is_there {
                 // Whoever wrote it may have died before it said so.
-                notes.note_renewed(&source, scene.context.now());
+                if let Some(made) = kept.as_ref().and_then(|(note, _)| note.made) {
+                    notes.note_arrived(&source, made);
+                }
             } else {
                 job.tell("somebody else has written meanwhile: the value that was made is dropped");
             }
@@ -106,20 +107,20 @@ pub(super) async fn step(
             let written = match job.make(at_source).await {
                 Ok((note, values)) => {
                     notes.keeps = Some(true);
-                    notes.note_renewed(&source, scene.context.now());
-                    job.write(&note, &values, memory).await
+                    let wanted = notes.note_renewed(&source, scene.context.now());
+                    (job.write(&note, &values, memory).await, wanted)
                 }
-                Err(problem) => Err(problem),
+                Err(problem) => (Err(problem), None),
             };
-            if let Err(problem) = written {
-                return job.put_off(notes, &due, fresh.changed, problem).await;
+            if let (Err(problem), wanted) = written {
+                return job.put_off(notes, &due, wanted, problem).await;
             }
         }
         Step::Write => {
             if let Some((note, values)) = &kept
                 && let Err(problem) = job.write(note, values, memory).await
             {
-                return job.put_off(notes, &due, fresh.changed, problem).await;
+                return job.put_off(notes, &due, None, problem).await;
             }
             if notes.repeats >= REPEATS_TO_TELL {
                 let message = format!(
@@ -231,6 +232,7 @@ impl Job<'_> {
             version: follows.version,
             changed: follows.changed,
             attempt: uuid(&bytes),
+            made: Some(self.scene.context.now()),
         };
         let bare: Vec<_> = values.iter().map(|(_, value)| value.duplicate()).collect();
         self.next.keep(&note, &bare).await.map_err(|error| match error {
@@ -249,15 +251,16 @@ impl Job<'_> {
         &self,
         notes: &mut RotationNotes,
         due: &[Source],
-        told: Option<Timestamp>,
+        wanted: Option<Wanted>,
         problem: Problem,
     ) -> Result<Progress, Problem> {
-        let others = due.iter().any(|other| other != self.source);
+        // The last one, too: those that were put off before it have their turn with it.
+        let others = !notes.put_off.is_empty() || due.iter().any(|other| other != self.source);
         if problem.reason != Reason::RotationRefused || !others {
             return Err(problem);
         }
         drop_kept(self.next, notes).await?;
-        notes.note_put_off(self.source, told, problem);
+        notes.note_put_off(self.source, wanted, problem);
         Ok(Progress::Again(Duration::ZERO))
     }
 

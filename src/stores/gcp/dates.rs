@@ -9,22 +9,37 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
+use tokio::time::Instant;
+
 use super::{
     Reader,
     errors::{self, Asked},
     names::SecretName,
-    read::NOT_GOOGLES,
-    unavailable,
 };
-use crate::stores::{ErrorClass, StoreError};
+use crate::stores::ErrorClass;
 
 /// The right that it takes to know.
 const GET: &str = "secretmanager.versions.get";
 
-/// Of each secret the version that was asked about last. A version's date never
-/// changes.
+/// For how long whoever may not know is not asked again, and after another failure.
+const DENIED: Duration = Duration::from_secs(300);
+const FAILED: Duration = Duration::from_secs(10);
+
+/// Of each secret what was asked about last. A version's date never changes.
 #[derive(Default)]
-pub(super) struct Dates(Mutex<HashMap<String, (u64, Timestamp)>>);
+pub(super) struct Dates(Mutex<HashMap<String, Known>>);
+
+struct Known {
+    number: u64,
+    date: Date,
+}
+
+#[derive(Clone, Copy)]
+enum Date {
+    Made(Timestamp),
+    /// Not to be had before then.
+    Unknown(Instant),
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,40 +48,58 @@ struct Version {
 }
 
 impl Dates {
-    fn known(&self, secret: &str, number: u64) -> Option<Timestamp> {
+    fn known(&self, secret: &str, number: u64) -> Option<Date> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(secret).filter(|(version, _)| *version == number).map(|(_, made)| *made)
+        let date = known.get(secret).filter(|known| known.number == number)?.date;
+        (!matches!(date, Date::Unknown(until) if until <= Instant::now())).then_some(date)
     }
 
-    fn learn(&self, secret: String, number: u64, made: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(secret, (number, made));
+    fn learn(&self, secret: String, number: u64, date: Date) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(secret, Known { number, date });
     }
 }
 
 impl Reader {
-    /// When a version was made: asked once a version and login. `None` where the
-    /// identity may not know, which is no reason to do without the value.
+    /// When a version was made: asked once a version and login. `None` where that
+    /// cannot be had, which is no reason to do without the value.
     pub(super) async fn made_at(
         &self,
         secret: &SecretName,
         number: u64,
         within: Option<Duration>,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    ) -> Option<Timestamp> {
         let name = secret.to_string();
-        if let Some(made) = self.dates.known(&name, number) {
-            return Ok(Some(made));
+        let date = if let Some(date) = self.dates.known(&name, number) {
+            date
+        } else {
+            let date = match self.ask_date(secret, number, within).await {
+                Ok(made) => Date::Made(made),
+                Err(ErrorClass::Denied) => Date::Unknown(Instant::now() + DENIED),
+                Err(_) => Date::Unknown(Instant::now() + FAILED),
+            };
+            self.dates.learn(name, number, date);
+            date
+        };
+        match date {
+            Date::Made(made) => Some(made),
+            Date::Unknown(_) => None,
         }
-        let url = self.manager.url(secret.parent.location.as_deref(), &format!("{name}/versions/{number}"))?;
-        let answer = self.get(url, within).await?;
+    }
+
+    async fn ask_date(
+        &self,
+        secret: &SecretName,
+        number: u64,
+        within: Option<Duration>,
+    ) -> Result<Timestamp, ErrorClass> {
+        let url = self.manager.url(secret.parent.location.as_deref(), &format!("{secret}/versions/{number}"));
+        let answer = self.get(url.map_err(|error| error.class)?, within).await.map_err(|error| error.class)?;
         if !answer.status.is_success() {
             let version = number.to_string();
             let asked = Asked { permission: GET, principal: &self.principal, version: Some(&version) };
-            let error = errors::refused_read(&answer, &asked);
-            return if error.class == ErrorClass::Denied && !error.session_dead { Ok(None) } else { Err(error) };
+            return Err(errors::refused_read(&answer, &asked).class);
         }
-        let Version { create_time } =
-            serde_json::from_slice(&answer.body).map_err(|_| unavailable(NOT_GOOGLES).about_one())?;
-        self.dates.learn(name, number, create_time);
-        Ok(Some(create_time))
+        let about: Result<Version, _> = serde_json::from_slice(&answer.body);
+        about.map(|about| about.create_time).map_err(|_| ErrorClass::Unavailable)
     }
 }
