@@ -25,6 +25,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use self::{figures::Figures, progress::say, scene::Scene};
 
+/// How often the floor and the sync are measured: the least of each counts.
+const RUNS: usize = 3;
+
 /// The size of a run.
 #[derive(Clone, Copy, Debug)]
 struct Size {
@@ -72,9 +75,16 @@ async fn run(size: Size) -> Result<()> {
     let scene = Scene::set(size).await?;
     let mut figures = Figures::default();
     let sample = sync::sample(&scene).await?;
-    floor::measure(&scene, &sample, &mut figures).await?;
-    let mut stage = sync::Stage::enter(&scene).await?;
-    stage.sync(&mut figures).await?;
+    // By turns, so that what slows this machine down for a while slows down both.
+    let mut stage = None;
+    for run in 1..=RUNS {
+        if let Some(before) = stage.take() {
+            sync::Stage::leave(before).await?;
+        }
+        floor::measure(&scene, &sample, run, &mut figures).await?;
+        stage.insert(sync::Stage::enter(&scene).await?).sync(run, &mut figures).await?;
+    }
+    let mut stage = stage.context("nothing was run")?;
     stage.idle(&mut figures).await?;
     stage.restart(&mut figures).await?;
     deployments::measure(&scene, stage, &mut figures).await?;

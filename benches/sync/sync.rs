@@ -72,8 +72,16 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    /// New BotSecrets, until all are Ready.
-    pub async fn sync(&mut self, figures: &mut Figures) -> Result<()> {
+    /// Takes away what is there, and the operator with it.
+    pub async fn leave(stage: Self) -> Result<()> {
+        let Self { scene, namespace, operator, .. } = stage;
+        operator.stop().await?;
+        scene.clear(&namespace).await
+    }
+
+    /// New BotSecrets, until all are Ready. Of all runs the shortest time counts, and
+    /// the greatest cost.
+    pub async fn sync(&mut self, run: usize, figures: &mut Figures) -> Result<()> {
         let count = self.scene.size.objects;
         say(&format!("creating {count} BotSecrets; load average {}", super::processes::load()?));
         let (mark, bao) = (self.scene.cluster.audit().mark().await?, self.scene.bao.mark()?);
@@ -83,24 +91,24 @@ impl<'a> Stage<'a> {
         let (created, ready) = tokio::join!(creating, self.watch.until(count, 1));
         ready?;
         let seconds = began.elapsed().as_secs_f64();
-        figures.cpu_seconds = self.operator.cpu()? - cpu;
-        figures.peak_rss_mb = self.operator.peak_memory()?;
+        figures.cpu_seconds = figures.cpu_seconds.max(self.operator.cpu()? - cpu);
+        figures.peak_rss_mb = figures.peak_rss_mb.max(self.operator.peak_memory()?);
         say(&format!(
-            "all are Ready after {seconds:.2} s (the last one created after {:.2} s)",
+            "sync, run {run}: all are Ready after {seconds:.2} s (the last one created after {:.2} s)",
             created?.as_secs_f64()
         ));
         say(&Cpu::now()?.since(&before));
-        figures.all_ready_seconds = seconds;
-        figures.ratio = seconds / figures.floor_seconds;
+        figures.all_ready_seconds = figures.all_ready_seconds.min(seconds);
         // Whatever still comes belongs to the price.
         self.until_quiet().await?;
         let asked = self.scene.cluster.audit().requests_by_since(USER, &mark).await?;
         let told = self.scene.bao.requests_since(&bao)?;
-        figures.api_requests_per_object = per(beyond_promise(&asked).count(), count);
-        figures.api_writes_per_object = per(writes(&asked).count(), count);
+        let most = |figure: &mut f64, found: usize| *figure = figure.max(per(found, count));
+        most(&mut figures.api_requests_per_object, beyond_promise(&asked).count());
+        most(&mut figures.api_writes_per_object, writes(&asked).count());
         figures.api_requests = summary(&asked);
-        figures.store_reads_per_object = per(told.iter().filter(|request| is_read(request)).count(), count);
-        figures.logins = told.iter().filter(|request| request.is_login()).count();
+        most(&mut figures.store_reads_per_object, told.iter().filter(|request| is_read(request)).count());
+        figures.logins = figures.logins.max(told.iter().filter(|request| request.is_login()).count());
         Ok(())
     }
 
