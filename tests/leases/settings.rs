@@ -83,7 +83,8 @@ async fn p7_what_is_suspended_is_renewed_and_replaced_only_afterwards() -> Resul
     bench.operator.kill().await?;
     bench.operator.start_again().await?;
     let began = std::time::Instant::now();
-    wait_for("the user to end with its lease", DEADLINE, async || {
+    // The lease has a minute of life.
+    wait_for("the user to end with its lease", DEADLINE * 2, async || {
         Ok((!bank.servers.postgres.accepts(&first, &password).await).then_some(()))
     })
     .await?;
