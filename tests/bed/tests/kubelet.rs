@@ -311,8 +311,12 @@ async fn a_rollout_replaces_processes_and_waits_for_the_new_ones() -> Result<()>
         bed.log_with(&process.pod, r#""revision":"2""#).await?;
         assert_eq!(process.environment()?.get("REVISION").map(String::as_str), Some("2"));
     }
-    assert!(old.iter().all(|old| !std::path::Path::new(&format!("/proc/{}", old.host_pid)).exists()));
-    Ok(())
+    // What the kubelet no longer knows is still to be reaped.
+    wait_for("the old processes to be gone", SOON, || async {
+        let is_gone = |pid| !std::path::Path::new(&format!("/proc/{pid}")).exists();
+        Ok(old.iter().all(|old| is_gone(old.host_pid)).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test]
