@@ -1,6 +1,9 @@
-//! A Secret of the operator's own beside the target: a candidate, or the value
-//! before. It carries a label of its own, so that the watch takes none for the
-//! target, and goes with its BotSecret.
+//! A Secret of the operator's own beside the target: a candidate, the value
+//! before, or the next one. It carries a label of its own, so that the watch takes
+//! none for the target, and goes with its BotSecret.
+//!
+//! What is created is blank: a create names no version that it goes on from, so one
+//! that arrives late must bring nothing. A value comes by a write that names one.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +14,12 @@ use kube::{
 };
 
 use super::{ApplyError, Desired};
-use crate::{api::owner_label, deadline::within, secret::SecretData, watch::SECRET_FIELD_MANAGER};
+use crate::{
+    api::{SecretType, owner_label},
+    deadline::within,
+    secret::{SecretBytes, SecretData},
+    watch::SECRET_FIELD_MANAGER,
+};
 
 /// One such Secret.
 #[derive(Debug)]
@@ -73,14 +81,9 @@ impl<'a> Aside<'a> {
         data: &SecretData,
         annotations: BTreeMap<String, String>,
     ) -> Result<(), AsideError> {
-        let failed = |error: &kube::Error| AsideError::Secret(self.sorted(error, data));
+        let made = if live.is_none() { Some(self.create().await.map_err(AsideError::Secret)?) } else { None };
+        let Some(live) = live.or(made.as_ref()) else { return Ok(()) };
         let mut wanted = self.wanted(data, annotations);
-        let Some(live) = live else {
-            return within(self.secrets.create(&post_params(), &wanted))
-                .await
-                .map(drop)
-                .map_err(|error| failed(&error));
-        };
         let meta = &live.metadata;
         if !self.is_ours(meta) {
             return Err(AsideError::Foreign);
@@ -98,7 +101,7 @@ impl<'a> Aside<'a> {
             wanted.metadata.annotations.iter().flatten().all(|(name, text)| {
                 meta.annotations.as_ref().and_then(|annotations| annotations.get(name)) == Some(text)
             });
-        if live.data == wanted.data && same_notes && same_owner {
+        if same_data(live, &wanted) && same_notes && same_owner {
             return Ok(());
         }
         wanted.metadata.uid.clone_from(&meta.uid);
@@ -106,7 +109,34 @@ impl<'a> Aside<'a> {
         within(self.secrets.replace(&self.name, &post_params(), &wanted))
             .await
             .map(drop)
-            .map_err(|error| failed(&error))
+            .map_err(|error| AsideError::Secret(self.sorted(&error, data)))
+    }
+
+    async fn create(&self) -> Result<Secret, ApplyError> {
+        let blank = blank(self.beside.type_);
+        let wanted = self.wanted(&blank, BTreeMap::new());
+        within(self.secrets.create(&post_params(), &wanted)).await.map_err(|error| self.sorted(&error, &blank))
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_blank(&self, live: &Secret) -> bool {
+        same_data(live, &self.wanted(&blank(self.beside.type_), BTreeMap::new()))
+    }
+
+    /// Makes it hold nothing, if it is ours and there. For as long as another value
+    /// may follow: unlike deleting, this leaves a version behind that a late write
+    /// does not name.
+    ///
+    /// # Errors
+    /// As [`super::apply`].
+    pub async fn empty(&self) -> Result<(), ApplyError> {
+        let Some(live) = self.get().await? else { return Ok(()) };
+        match self.put(Some(&live), &blank(self.beside.type_), BTreeMap::new()).await {
+            Err(AsideError::Secret(error)) => Err(error),
+            // Somebody else's, or gone in a moment.
+            Ok(()) | Err(AsideError::Foreign | AsideError::Leaving | AsideError::Changed) => Ok(()),
+        }
     }
 
     fn wanted(&self, data: &SecretData, annotations: BTreeMap<String, String>) -> Secret {
@@ -150,6 +180,25 @@ impl<'a> Aside<'a> {
     fn sorted(&self, error: &kube::Error, data: &SecretData) -> ApplyError {
         ApplyError::from_api(error, &self.name, data)
     }
+}
+
+/// The least that the API server takes of each type: of some it checks that keys are
+/// there, and their form (<https://kubernetes.io/docs/concepts/configuration/secret/#secret-types>).
+fn blank(type_: SecretType) -> SecretData {
+    let held: &[(&str, &[u8])] = match type_ {
+        SecretType::Opaque => &[],
+        SecretType::Tls => &[("tls.crt", b""), ("tls.key", b"")],
+        SecretType::DockerConfigJson => &[(".dockerconfigjson", b"{}")],
+        SecretType::DockerCfg => &[(".dockercfg", b"{}")],
+        SecretType::BasicAuth => &[("username", b"")],
+        SecretType::SshAuth => &[("ssh-privatekey", b"-")],
+    };
+    held.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::new(value.to_vec()))).collect()
+}
+
+/// An empty map comes back as none.
+fn same_data(one: &Secret, other: &Secret) -> bool {
+    one.data.iter().flatten().eq(other.data.iter().flatten())
 }
 
 fn post_params() -> PostParams {

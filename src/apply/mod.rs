@@ -22,7 +22,7 @@ pub use aside::{Aside, AsideError};
 pub use decide::{Known, differences, next_state};
 pub use desired::{Desired, Origin};
 pub use error::{ApplyError, ApplyProblem};
-pub use next::{Next, NextFound, NextNote};
+pub use next::{Next, NextFound, NextNote, Room};
 pub use overlap::{KeepPrevious, Overlap, overlap_ends};
 pub use previous::{Kept, Previous};
 pub use recorded::{is_as_recorded, rolling_digest};

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Client, ResourceExt as _};
 use serde::{Deserialize, Serialize};
 
@@ -41,14 +42,27 @@ struct Sealed {
 /// What the Secret holds.
 #[derive(Debug)]
 pub enum NextFound {
-    /// There is none.
-    Nothing,
+    /// None is kept.
+    Nothing(Room),
     /// One of that name is somebody else's.
     Foreign,
     /// Somebody else changed it, or the digest key is another by now.
     Unproven,
     /// Values for these properties, in their order.
     Values(NextNote, Vec<SecretBytes>),
+}
+
+/// The place as it was when nothing was kept there: a value is kept in that very
+/// version of it.
+#[derive(Debug, Default)]
+pub struct Room(Option<Box<Secret>>);
+
+impl Room {
+    /// Whether there is a Secret, empty.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 /// Keeps such a value beside a target.
@@ -63,7 +77,13 @@ impl<'a> Next<'a> {
     /// That of this target.
     #[must_use]
     pub fn of(client: &Client, beside: &'a Desired, key: &'a DigestKey) -> Self {
-        Self { aside: Aside::new(client, beside, next_secret(&beside.name), LABEL_NEXT), beside, key }
+        Self::named(client, beside, key, next_secret(&beside.name))
+    }
+
+    /// The one of this name, as where the target had another.
+    #[must_use]
+    pub fn named(client: &Client, beside: &'a Desired, key: &'a DigestKey, name: String) -> Self {
+        Self { aside: Aside::new(client, beside, name, LABEL_NEXT), beside, key }
     }
 
     /// Its name.
@@ -77,9 +97,12 @@ impl<'a> Next<'a> {
     /// # Errors
     /// As [`super::apply`].
     pub async fn get(&self) -> Result<NextFound, ApplyError> {
-        let Some(kept) = self.aside.get().await? else { return Ok(NextFound::Nothing) };
+        let Some(kept) = self.aside.get().await? else { return Ok(NextFound::Nothing(Room(None))) };
         if !self.aside.is_ours(&kept.metadata) {
             return Ok(NextFound::Foreign);
+        }
+        if self.aside.is_blank(&kept) {
+            return Ok(NextFound::Nothing(Room(Some(Box::new(kept)))));
         }
         let text = kept.annotations().get(ANNOTATION_NEXT).cloned().unwrap_or_default();
         let data = kept.data.into_iter().flatten().map(|(key, value)| (key, SecretBytes::new(value.0)));
@@ -95,21 +118,29 @@ impl<'a> Next<'a> {
     /// Keeps these values, where none are kept.
     ///
     /// # Errors
-    /// As [`AsideError`]; a conflict where some are.
-    pub async fn keep(&self, note: &NextNote, values: &[SecretBytes]) -> Result<(), AsideError> {
+    /// As [`AsideError`]; a conflict where some are by now.
+    pub async fn keep(&self, room: &Room, note: &NextNote, values: &[SecretBytes]) -> Result<(), AsideError> {
         let data: SecretData =
             values.iter().enumerate().map(|(index, value)| (index.to_string(), value.duplicate())).collect();
         let sealed = Sealed { note: note.clone(), seal: self.seal(note, &data) };
         // Maps with text keys and plain fields always serialise.
         let text = serde_json::to_string(&sealed).unwrap_or_default();
-        self.aside.put(None, &data, BTreeMap::from([(ANNOTATION_NEXT.to_owned(), text)])).await
+        self.aside.put(room.0.as_deref(), &data, BTreeMap::from([(ANNOTATION_NEXT.to_owned(), text)])).await
     }
 
-    /// Keeps nothing any more.
+    /// Keeps nothing any more, until the next one.
     ///
     /// # Errors
     /// As [`super::apply`].
     pub async fn forget(&self) -> Result<(), ApplyError> {
+        self.aside.empty().await
+    }
+
+    /// Keeps nothing ever again.
+    ///
+    /// # Errors
+    /// As [`super::apply`].
+    pub async fn clear_away(&self) -> Result<(), ApplyError> {
         self.aside.delete().await
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret, jiff::Timestamp};
 use kube::{Api, Client};
 
-use super::{ApplyError, ApplyProblem, Aside, AsideError, Desired};
+use super::{ApplyError, Aside, AsideError, Desired};
 use crate::{
     api::{ANNOTATION_STATE, CreationPolicy, LABEL_PREVIOUS, State, issued_annotation, previous_secret},
     build::DigestKey,
@@ -55,6 +55,8 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// As [`AsideError`]; the target may be another by now ([`AsideError::Changed`]).
     pub async fn keep(&self, state: &State) -> Result<(), AsideError> {
+        // Before the target: who keeps another value of it in between is seen.
+        let kept = self.aside.get().await.map_err(AsideError::Secret)?;
         let target = &self.beside.name;
         let live = within(self.secrets.get_opt(target))
             .await
@@ -71,13 +73,7 @@ impl<'a> Kept<'a> {
         if let Some(sealed) = facts.annotations.get(&issued_annotation(&self.beside.bot_secret, merges)) {
             annotations.insert(issued_annotation(&self.beside.bot_secret, false), sealed.clone());
         }
-        match self.aside.put(None, &data, annotations.clone()).await {
-            Err(AsideError::Secret(error)) if error.problem == ApplyProblem::Conflict => {
-                let kept = self.aside.get().await.map_err(AsideError::Secret)?;
-                self.aside.put(kept.as_ref(), &data, annotations).await
-            }
-            result => result,
-        }
+        self.aside.put(kept.as_ref(), &data, annotations).await
     }
 
     /// What was kept; `None` where nothing was, or somebody changed it.
@@ -118,11 +114,19 @@ impl<'a> Kept<'a> {
         Ok(is_it.then(|| Previous { state, data, issued: issued.unwrap_or_default(), kept_at: None }))
     }
 
-    /// Deletes it.
+    /// Keeps nothing any more, until the next one.
     ///
     /// # Errors
     /// As [`super::apply`].
     pub async fn forget(&self) -> Result<(), ApplyError> {
+        self.aside.empty().await
+    }
+
+    /// Keeps nothing ever again.
+    ///
+    /// # Errors
+    /// As [`super::apply`].
+    pub async fn clear_away(&self) -> Result<(), ApplyError> {
         self.aside.delete().await
     }
 }

@@ -81,6 +81,9 @@ pub struct Memory {
     pub overlap_over: bool,
     /// Taking back a value on which a workload failed.
     pub back: BackNotes,
+    /// The Secret that is left, empty, for the next value before. Not known after a
+    /// restart.
+    pub room: Option<String>,
     /// Credentials that were issued for it.
     pub leases: Holdings,
     /// How old its values are and which are rotated, where the spec asks.

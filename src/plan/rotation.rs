@@ -31,6 +31,8 @@ pub struct RotationNotes {
     pub is_assumed: bool,
     /// Whether a value that was made is kept. Not known after a restart.
     pub keeps: Option<bool>,
+    /// The Secret to keep one in, be it empty. Not known after a restart.
+    pub room: Option<String>,
     /// What managers were asked to rotate, and have not yet.
     pub asked: BTreeMap<Source, Asked>,
     /// When somebody wanted new values at once, and which are still to come: since

@@ -76,7 +76,7 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
         (*ended, ends) = known_ends(live.filter_map(|held| held.parts.as_deref()).flatten(), Instant::now());
     } else {
         outcome.rollout = Box::pin(roll(context, &observed, &mut memory)).await;
-        outcome.forgot_previous = Box::pin(taking_back::forget(context, &observed, &outcome)).await;
+        outcome.forgot_previous = Box::pin(taking_back::forget(context, &observed, &outcome, &mut memory.room)).await;
         Box::pin(rotating::tend(context, &observed, &mut memory)).await;
     }
     let (object, retry) = Box::pin(report(context, &observed.bot_secret, outcome, &mut memory)).await;

@@ -1,11 +1,11 @@
 //! Passwords that the operator makes and writes back to OpenBao: each once, whatever
 //! happens in between.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use botsecret_testbed::{BaoMark, BaoRequest, FaultKind, FaultProxy, OpenBao, Role, wait_for};
 use kube::{
     ResourceExt as _,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 
@@ -131,11 +131,7 @@ pub async fn rotate_every(bench: &Bench, every: &str) -> Result {
 
 /// Waits until nothing is kept any more.
 async fn until_forgotten(bench: &Bench) -> Result {
-    wait_for("nothing to be kept", DEADLINE, async || match bench.secrets().get_opt(NEXT).await? {
-        None => Ok(Some(())),
-        Some(_) => bail!("Secret {NEXT} is there"),
-    })
-    .await
+    wait_for("nothing to be kept", DEADLINE, async || Ok((!bench.holds_anything(NEXT).await?).then_some(()))).await
 }
 
 /// The value is in none of what people read.
@@ -181,7 +177,11 @@ async fn p3_each_password_that_is_made_is_written_once_and_rolls_the_bot_once() 
     let metrics = bench.operator.metrics().await?;
     ensure!(metrics.contains(&format!("botsecret_rotations_triggered_total {made}\n")), "{metrics}");
     ensure!(bench.rollouts("bot").await? == i64::try_from(version)?, "one rollout for each");
-    is_told_nowhere(&bench, &password).await
+    is_told_nowhere(&bench, &password).await?;
+    // Nothing is made any more, so there is no room left for it either.
+    let none = json!({ "spec": { "rotation": null } });
+    bench.bot_secrets().patch(NAME, &PatchParams::default(), &Patch::Merge(none)).await?;
+    bench.until_no_secret(NEXT).await
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn p3_killed_after_a_value_was_kept_it_writes_that_very_value_once() -> Re
     let (mut bench, proxy) = Bench::behind_proxy("generated-kept").await?;
     let desk = Desk::new(&bench).await?;
     at_rest(&bench).await?;
-    let trap = proxy.next("POST", "/secrets", Fault::HoldReply);
+    let trap = proxy.next("PUT", &format!("/secrets/{NEXT}"), Fault::HoldReply);
     rotate_every(&bench, "10s").await?;
     trap.caught().await?;
     bench.operator.kill().await?;
@@ -236,7 +236,7 @@ async fn p3_killed_after_a_write_took_effect_it_makes_no_second_version() -> Res
     rotate_every(&bench, "10s").await?;
     let (made, _) = desk.until_version(2).await?;
     bench.operator.kill().await?;
-    ensure!(bench.secrets().get_opt(NEXT).await?.is_some(), "it is kept until its source is known to hold it");
+    ensure!(bench.holds_anything(NEXT).await?, "it is kept until its source is known to hold it");
     proxy.clear(&front);
     rotate_every(&bench, RARELY).await?;
     bench.operator.start_again().await?;
@@ -254,7 +254,7 @@ async fn p1_what_somebody_else_wrote_meanwhile_is_not_overwritten() -> Result {
     let (mut bench, proxy) = Bench::behind_proxy("generated-late").await?;
     let desk = Desk::new(&bench).await?;
     at_rest(&bench).await?;
-    let trap = proxy.next("POST", "/secrets", Fault::HoldReply);
+    let trap = proxy.next("PUT", &format!("/secrets/{NEXT}"), Fault::HoldReply);
     rotate_every(&bench, "10s").await?;
     trap.caught().await?;
     bench.operator.kill().await?;
@@ -275,7 +275,7 @@ async fn p5_a_kept_value_that_somebody_changed_is_thrown_away_and_a_foreign_secr
     let (mut bench, proxy) = Bench::behind_proxy("generated-forged").await?;
     let desk = Desk::new(&bench).await?;
     at_rest(&bench).await?;
-    let trap = proxy.next("POST", "/secrets", Fault::HoldReply);
+    let trap = proxy.next("PUT", &format!("/secrets/{NEXT}"), Fault::HoldReply);
     rotate_every(&bench, "10s").await?;
     trap.caught().await?;
     bench.operator.kill().await?;
@@ -286,6 +286,7 @@ async fn p5_a_kept_value_that_somebody_changed_is_thrown_away_and_a_foreign_secr
     ensure!(version == 2 && data["REVISION"] != "a value that somebody put there", "the forged one was written");
     rotate_every(&bench, RARELY).await?;
     until_forgotten(&bench).await?;
+    bench.secrets().delete(NEXT, &DeleteParams::default()).await?;
     bench
         .apply(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": NEXT }, "stringData": { "0": "mine" } }))
         .await?;

@@ -4,6 +4,7 @@
 #![allow(clippy::format_push_string, reason = "a test may allocate")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod aside;
 mod credentials;
 mod generated;
 #[path = "../support/kubectl.rs"]

@@ -128,6 +128,7 @@ async fn a_value_that_works_is_tried_first_then_written_then_rolled() -> Result 
     let wanted = [
         // The names of what is made come with the body, which is not logged.
         "create secrets ".to_owned(),
+        format!("update secrets {CANDIDATE}"),
         "create jobs ".to_owned(),
         format!("update secrets {NAME}"),
         format!("delete jobs {job}"),

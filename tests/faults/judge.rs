@@ -114,17 +114,19 @@ fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
     if world.secret() != Some(world.manager.newest()) {
         wrong.push("P11: the Secret does not hold what the manager holds".to_owned());
     }
-    if world.store.get("secrets", NAMESPACE, PREVIOUS).is_some() {
+    let holds = |name| world.store.get("secrets", NAMESPACE, name).is_some_and(|secret| !data_of(&secret).is_empty());
+    if holds(PREVIOUS) {
         wrong.push("P11: the value before is kept for ever".to_owned());
     }
-    if world.store.get("secrets", NAMESPACE, NEXT).is_some() {
+    if holds(NEXT) {
         wrong.push("P11: a value that was made is kept for ever".to_owned());
     }
     let is_whole = |data: &Fields| world.manager.number_of(data).is_some();
     let by_script = world.scenario.script().iter().any(|(_, act)| *act == Act::DeleteSecret);
     for one in revisions.iter().filter(|one| one.key.plural == "secrets" && one.key.namespace == NAMESPACE) {
         if one.key.name == PREVIOUS && world.scenario.bad_version().is_some() {
-            if !one.deleted && !is_whole(&data_of(&one.after)) {
+            let data = data_of(&one.after);
+            if !one.deleted && !data.is_empty() && !is_whole(&data) {
                 wrong.push(format!("P1: the value before was half kept at {:?}", one.at));
             }
         } else if one.key.name == NEXT && world.scenario == Scenario::Made {

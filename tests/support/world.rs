@@ -303,6 +303,20 @@ impl Bench {
         Ok(data.get(key).map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()))
     }
 
+    /// Whether there is a Secret of this name with anything in it.
+    pub async fn holds_anything(&self, secret: &str) -> Result<bool> {
+        let secret = self.secrets().get_opt(secret).await?;
+        Ok(secret.and_then(|secret| secret.data).is_some_and(|data| !data.is_empty()))
+    }
+
+    /// Waits until there is no Secret of this name.
+    pub async fn until_no_secret(&self, name: &str) -> Result {
+        wait_for(&format!("Secret {name} to go"), DEADLINE, async || {
+            Ok(self.secrets().get_opt(name).await?.is_none().then_some(()))
+        })
+        .await
+    }
+
     /// Waits until a key of a Secret holds this text.
     pub async fn until_value(&self, secret: &str, key: &str, wanted: &str) -> Result {
         wait_for(&format!("{secret}'s {key} to be {wanted}"), DEADLINE, async || {

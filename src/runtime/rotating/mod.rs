@@ -60,9 +60,9 @@ fn notes_of<'a>(object: &BotSecret, memory: &'a mut Memory) -> &'a mut RotationN
     let notes = memory.rotation.get_or_insert_default();
     let generation = object.metadata.generation;
     if notes.generation != generation {
-        let keeps = notes.keeps.filter(|keeps| *keeps);
+        let (keeps, room) = (notes.keeps.filter(|keeps| *keeps), notes.room.take());
         let (demanded, renewed) = (notes.demanded.take(), std::mem::take(&mut notes.renewed));
-        **notes = RotationNotes { generation, keeps, demanded, renewed, ..RotationNotes::default() };
+        **notes = RotationNotes { generation, keeps, room, demanded, renewed, ..RotationNotes::default() };
     }
     notes
 }
@@ -84,8 +84,11 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
         return;
     }
     let Some(rotation) = object.spec.rotation.as_ref() else {
-        if memory.rotation.take().is_some_and(|notes| notes.keeps == Some(true)) {
-            writing::forget(context, object).await;
+        if let Some(mut notes) = memory.rotation.take() {
+            writing::clear_away(context, object, &mut notes).await;
+            notes.again = None;
+            // What could not be deleted is tried again.
+            memory.rotation = notes.room.is_some().then_some(notes);
         }
         return;
     };
@@ -104,10 +107,7 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
                 Err(problem) => failed(object, &mut notes, problem),
                 Ok(None) => {
                     (notes.failures, notes.problem, notes.retry) = (0, None, None);
-                    if notes.keeps == Some(true) {
-                        writing::forget(context, object).await;
-                        notes.keeps = None;
-                    }
+                    writing::clear_away(context, object, &mut notes).await;
                 }
                 Ok(Some(scene)) => {
                     let before = notes.problem.clone();
@@ -145,10 +145,7 @@ async fn act(scene: &Scene<'_>, memory: &mut Memory, notes: &mut RotationNotes, 
     let is_waiting = is_held && (!due.is_empty() || notes.keeps != Some(false));
     let due = if is_held { &[] } else { due };
     let done = if object.spec.rotation.as_ref().is_some_and(|rotation| rotation.generate.is_empty()) {
-        if notes.keeps == Some(true) {
-            writing::forget(scene.context, object).await;
-            notes.keeps = None;
-        }
+        writing::clear_away(scene.context, object, notes).await;
         if is_held {
             Ok(Progress::Rest)
         } else {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     api::{BotSecret, SecretType},
-    apply::{AsideError, Desired, Next, NextFound, NextNote},
+    apply::{AsideError, Desired, Next, NextFound, NextNote, Room},
     build::{Source, generated, rotated, value_of},
     plan::{AtSource, Memory, Retry, RotationNotes, Step, Wanted, next_step},
     report::{Problem, Reason},
@@ -58,8 +58,14 @@ pub(super) async fn step(
     let object = &scene.observed.bot_secret;
     let beside = beside(object).ok_or_else(Problem::nameless)?;
     let next = Next::of(&scene.context.client, &beside, &scene.context.digest_key);
-    let kept = kept(&next).await?;
+    if notes.room.as_deref().is_some_and(|room| room != next.name()) {
+        clear_away(scene.context, object, notes).await;
+    }
+    let (kept, room) = kept(&next).await?;
     notes.keeps = Some(kept.is_some());
+    if kept.is_some() || room.is_there() {
+        notes.room = Some(next.name().to_owned());
+    }
     let Some(source) = whose(object, kept.as_ref(), &due) else {
         if kept.is_some() {
             // For what the spec said before.
@@ -81,7 +87,7 @@ pub(super) async fn step(
     let is_due = due.contains(&source) && scene.is_due(notes, &source, &fresh)?;
     let at_source = AtSource { version: fresh.version, changed: fresh.changed };
     let follows = kept.as_ref().map(|(note, _)| AtSource { version: note.version, changed: note.changed });
-    let job = Job { scene, next: &next, source: &source };
+    let job = Job { scene, next: &next, source: &source, room };
     match next_step(follows, is_there, at_source, is_due) {
         Step::Rest if news => return Ok(Progress::Again(Duration::ZERO)),
         Step::Rest => return Ok(Progress::Rest),
@@ -104,6 +110,8 @@ pub(super) async fn step(
             notes.repeats = 0;
         }
         Step::Make => {
+            // Also where the answer is lost.
+            (notes.keeps, notes.room) = (None, Some(next.name().to_owned()));
             let written = match job.make(at_source).await {
                 Ok((note, values)) => {
                     notes.keeps = Some(true);
@@ -137,12 +145,16 @@ pub(super) async fn step(
     Ok(Progress::Again(Duration::ZERO))
 }
 
-/// Keeps nothing any more, if that can be done: nothing depends on it.
-pub(super) async fn forget(context: &Context, object: &BotSecret) {
-    let Some(beside) = beside(object) else { return };
-    if let Err(error) = Next::of(&context.client, &beside, &context.digest_key).forget().await {
-        let (namespace, bot_secret) = (&object.metadata.namespace, &object.metadata.name);
-        tracing::debug!(namespace, bot_secret, "a value that is no longer wanted was not deleted: {error}");
+/// Keeps nothing ever again, if that can be done: nothing depends on it.
+pub(super) async fn clear_away(context: &Context, object: &BotSecret, notes: &mut RotationNotes) {
+    notes.keeps = None;
+    let Some((beside, room)) = beside(object).zip(notes.room.as_ref()) else { return };
+    match Next::named(&context.client, &beside, &context.digest_key, room.clone()).clear_away().await {
+        Ok(()) => notes.room = None,
+        Err(error) => {
+            let (namespace, bot_secret) = (&object.metadata.namespace, &object.metadata.name);
+            tracing::debug!(namespace, bot_secret, "a value that is no longer wanted was not deleted: {error}");
+        }
     }
 }
 
@@ -152,9 +164,10 @@ fn beside(object: &BotSecret) -> Option<Desired> {
     Some(Desired { type_: SecretType::Opaque, ..bare })
 }
 
-async fn kept(next: &Next<'_>) -> Result<Option<(NextNote, Vec<Value>)>, Problem> {
+/// What is kept, or the room that there is for it.
+async fn kept(next: &Next<'_>) -> Result<(Option<(NextNote, Vec<Value>)>, Room), Problem> {
     match next.get().await.map_err(|error| Problem::of_apply(&error))? {
-        NextFound::Nothing => Ok(None),
+        NextFound::Nothing(room) => Ok((None, room)),
         NextFound::Foreign => Err(Problem::new(
             Reason::TargetForeign,
             Retry::Slow,
@@ -165,11 +178,12 @@ async fn kept(next: &Next<'_>) -> Result<Option<(NextNote, Vec<Value>)>, Problem
         )),
         NextFound::Unproven => {
             next.forget().await.map_err(|error| Problem::of_apply(&error))?;
-            Ok(None)
+            let message = format!("Secret {} was changed by somebody else and emptied", next.name());
+            Err(Problem::new(Reason::KubernetesUnavailable, Retry::Soon, message))
         }
         NextFound::Values(note, values) => {
             let values = note.properties.iter().cloned().zip(values).collect();
-            Ok(Some((note, values)))
+            Ok((Some((note, values)), Room::default()))
         }
     }
 }
@@ -204,6 +218,7 @@ fn holds(read: &RemoteSecret, values: &[Value]) -> bool {
 struct Job<'a> {
     scene: &'a Scene<'a>,
     next: &'a Next<'a>,
+    room: Room,
     source: &'a Source,
 }
 
@@ -235,7 +250,7 @@ impl Job<'_> {
             made: Some(self.scene.context.now()),
         };
         let bare: Vec<_> = values.iter().map(|(_, value)| value.duplicate()).collect();
-        self.next.keep(&note, &bare).await.map_err(|error| match error {
+        self.next.keep(&self.room, &note, &bare).await.map_err(|error| match error {
             AsideError::Secret(error) => Problem::of_apply(&error),
             AsideError::Foreign | AsideError::Changed | AsideError::Leaving => {
                 let message = format!("Secret {} changed in between", self.next.name());

@@ -104,6 +104,11 @@ fn rolls_back(object: &BotSecret) -> bool {
     object.spec.rollout.as_ref().is_some_and(Rollout::rolls_back)
 }
 
+/// Whether a value before may be kept.
+fn keeps(object: &BotSecret) -> bool {
+    rolls_back(object) && object.spec.workload_choice() != WorkloadChoice::None
+}
+
 /// Whether the next pass is to take back what this one found to have failed: the
 /// status, as it is written now, says so.
 pub(super) fn is_due(observed: &Observed, written: Option<&BotSecret>, memory: &Memory) -> bool {
@@ -275,8 +280,7 @@ pub(super) async fn keep(context: &Context, observed: &Observed, desired: &Desir
     let object = &observed.bot_secret;
     let live = observed.secret.as_deref().filter(|facts| !facts.deleting);
     let state = live.and_then(|facts| facts.state_in(&desired.state_annotation()));
-    let rolls_back = rolls_back(object) && object.spec.workload_choice() != WorkloadChoice::None;
-    let Some(state) = state.filter(|state| rolls_back && is_proven(object, state)) else { return Ok(()) };
+    let Some(state) = state.filter(|state| keeps(object) && is_proven(object, state)) else { return Ok(()) };
     let changes = crate::candidate::changes(Some(state), &context.digest_key.id(), &desired.digests, &desired.quiet);
     if changes != Some(true) {
         return Ok(());
@@ -331,10 +335,16 @@ pub(super) fn is_proven(object: &BotSecret, state: &State) -> bool {
     !is_open && rollout.is_some_and(|rollout| rollout.complete && rollout.workloads.iter().all(is_well))
 }
 
-/// Deletes the value before once every workload is well on the one that came
-/// after it, or it can be of no use any more. Answers whether that is done.
-pub(super) async fn forget(context: &Context, observed: &Observed, outcome: &Outcome) -> bool {
+/// Keeps the value before no longer once every workload is well on the one that
+/// came after it, or it can be of no use any more. Answers whether that is done.
+pub(super) async fn forget(
+    context: &Context,
+    observed: &Observed,
+    outcome: &Outcome,
+    room: &mut Option<String>,
+) -> bool {
     let object = &observed.bot_secret;
+    let is_needed = |name: &str| keeps(object) && name == previous_secret(object.target_name());
     let recorded = object.status.as_ref().and_then(|status| status.rotation.as_ref());
     let rotation = match &outcome.rollout {
         RolloutReport::Standing { rotation, .. } => rotation.as_deref(),
@@ -345,15 +355,35 @@ pub(super) async fn forget(context: &Context, observed: &Observed, outcome: &Out
     let not_yet = [RotationPhase::Candidate, RotationPhase::Rejected];
     let is_open = recorded.is_some_and(|recorded| not_yet.contains(&recorded.phase))
         || matches!(outcome.sync, SyncReport::Failed { .. });
-    let Some(rotation) = rotation.filter(|rotation| !rotation.previous.is_empty()) else { return false };
+    let Some(rotation) = rotation.filter(|rotation| !rotation.previous.is_empty()) else {
+        // Of no rotation, so it is empty.
+        if let Some(left) = room.clone().filter(|left| !is_needed(left))
+            && empty(context, object, &left, false).await
+        {
+            *room = None;
+        }
+        return false;
+    };
     let over = !is_open && [RotationPhase::Verified, RotationPhase::OldRetired].contains(&rotation.phase);
     let is_off = matches!(outcome.rollout, RolloutReport::Off) || matches!(outcome.sync, SyncReport::Deleted(_));
-    let is_other = rotation.previous != previous_secret(object.target_name());
-    if !over && !is_off && !is_other {
+    let name = &rotation.previous;
+    if !over && !is_off && *name == previous_secret(object.target_name()) {
         return false;
     }
+    let another_may_follow = !is_off && is_needed(name);
+    let is_done = empty(context, object, name, another_may_follow).await;
+    if is_done {
+        *room = another_may_follow.then(|| name.clone());
+    }
+    is_done
+}
+
+/// Empties the Secret that keeps it, or deletes it where no other value follows.
+async fn empty(context: &Context, object: &BotSecret, name: &str, another_may_follow: bool) -> bool {
     let Ok(beside) = beside(object) else { return false };
-    Kept::named(&context.client, &beside, rotation.previous.clone()).forget().await.is_ok()
+    let kept = Kept::named(&context.client, &beside, name.to_owned());
+    let done = if another_may_follow { kept.forget().await } else { kept.clear_away().await };
+    done.is_ok()
 }
 
 /// What is said of a value that was taken back.
