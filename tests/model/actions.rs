@@ -152,7 +152,9 @@ pub fn steps(world: &World, shop: &mut Shop, next: &mut Vec<(Action, World)>) {
     let mut after = world.clone();
     after.now += 1;
     for workload in &world.workloads {
-        if let [pod] = workload.pods.as_slice()
+        // One that leaves proves nothing, and holds nothing up.
+        let mut left = workload.pods.iter().filter(|pod| !pod.terminating);
+        if let (Some(pod), None) = (left.next(), left.next())
             && pod.phase == Phase::Ready
             && let Some(held) = pod.holds
         {

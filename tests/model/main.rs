@@ -66,12 +66,14 @@ const WORLDS: [Setup; 4] = [
     Setup { faults: 1, always_due: true, all_good: true, ..ONE },
 ];
 const GOOD: Setup = Setup { always_due: true, all_good: true, ..ONE };
-const LARGE: [Setup; 4] = [
-    Setup { faults: 1, ..ONE },
+const LARGE: [Setup; 6] = [
     Setup { strips: 1, always_due: true, ..ONE },
-    // Three revisions; two replicas, and two things that go wrong.
+    // Values that fail, three revisions, two replicas; up to three things go wrong.
+    Setup { faults: 1, ..ONE },
+    Setup { faults: 2, ..ONE },
+    Setup { faults: 3, ..ONE },
+    Setup { faults: 3, ..GOOD },
     Setup { rotations: 2, ..GOOD },
-    Setup { faults: 2, ..GOOD },
 ];
 
 fn check(setup: Setup, mutant: Option<Mutant>) -> Found {
