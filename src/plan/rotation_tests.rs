@@ -67,6 +67,11 @@ fn found(rotation: Value, now: &str) -> Look {
     look(&spec(rotation), &notes(), None, time(now)).expect("a schedule")
 }
 
+/// That a key got its value then, which was not its first.
+fn change_at(at: Timestamp) -> KeyChange {
+    KeyChange { revision: Revision::default(), at, initial: false, added: false, same_before: None }
+}
+
 #[test]
 fn a_value_is_overdue_from_the_moment_on_at_which_it_is_as_old_as_it_may_be() {
     let at = |now| {
@@ -122,14 +127,7 @@ fn what_somebody_wants_anew_is_due_whatever_its_age_and_once_for_each_request() 
 #[test]
 fn what_came_into_the_secret_after_somebody_wanted_it_is_wanted_no_more_by_the_next_process() {
     let yearly = spec(json!({ "every": "8760h" }));
-    let change = |at: &str| KeyChange {
-        revision: Revision::default(),
-        at: time(at),
-        initial: false,
-        added: false,
-        same_before: None,
-    };
-    let changed = [("A".to_owned(), change(LATER)), ("C".to_owned(), change(DAWN))];
+    let changed = [("A".to_owned(), change_at(time(LATER))), ("C".to_owned(), change_at(time(DAWN)))];
     let state = State { changed: changed.into(), ..State::default() };
     let due = |bot: &str| {
         let mut notes = notes();
@@ -196,9 +194,10 @@ fn a_manager_whose_clock_is_behind_is_not_asked_twice() {
     renewed.note_renewed(&source("kv/bot"), now);
     assert_eq!(turn(&renewed, None), next);
     // After a restart the Secret tells.
-    let change =
-        |initial| KeyChange { revision: Revision::default(), at: now, initial, added: false, same_before: None };
-    let state = |initial| State { changed: [("A".to_owned(), change(initial))].into(), ..State::default() };
+    let state = |initial| State {
+        changed: [("A".to_owned(), KeyChange { initial, ..change_at(now) })].into(),
+        ..State::default()
+    };
     assert_eq!(turn(&notes(), Some(&state(false))), next);
     assert_eq!(turn(&notes(), Some(&state(true))), Turn::Now, "the first sync says nothing of its age");
 }
@@ -223,16 +222,9 @@ fn a_schedule_is_due_at_its_first_moment_after_the_last_change() {
 
 #[test]
 fn a_source_that_tells_no_age_is_as_old_as_the_secret_says_and_not_rotated() {
-    let change = |at: &str| KeyChange {
-        revision: Revision::default(),
-        at: time(at),
-        initial: false,
-        added: false,
-        same_before: None,
-    };
     let state = State {
         since: Some(time("2026-05-01T00:00:00Z")),
-        changed: BTreeMap::from([("A".to_owned(), change(DAWN)), ("C".to_owned(), change(LATER))]),
+        changed: BTreeMap::from([("A".to_owned(), change_at(time(DAWN))), ("C".to_owned(), change_at(time(LATER)))]),
         ..State::default()
     };
     let seen = BTreeMap::from([(source("kv/bot"), None), (source("kv/found"), None)]);

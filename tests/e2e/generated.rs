@@ -9,7 +9,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Bench, DEADLINE, Fault, Result, Vault, canary, canary::Canary, rotate::Person, shared_bao};
+use crate::support::{
+    Bench, DEADLINE, Fault, Proxy, Result, Vault, canary, canary::Canary, rotate::Person, shared_bao,
+};
 
 pub const NAME: &str = "price-bot";
 pub const SOURCE: &str = "exchange";
@@ -134,6 +136,23 @@ async fn until_forgotten(bench: &Bench) -> Result {
     wait_for("nothing to be kept", DEADLINE, async || Ok((!bench.holds_anything(NEXT).await?).then_some(()))).await
 }
 
+/// The operator is killed when it has kept a value, and knows nothing of that.
+async fn kill_once_it_keeps(bench: &mut Bench, proxy: &Proxy) -> Result {
+    let trap = proxy.next("PUT", &format!("/secrets/{NEXT}"), Fault::HoldReply);
+    rotate_every(bench, "10s").await?;
+    trap.caught().await?;
+    bench.operator.kill().await
+}
+
+/// It is started again, and comes to rest with this value.
+async fn goes_on_to(bench: &mut Bench, value: &str) -> Result {
+    rotate_every(bench, RARELY).await?;
+    bench.operator.start_again().await?;
+    bench.until_value(NAME, "REVISION", value).await?;
+    until_forgotten(bench).await?;
+    bench.until_more_reads(3).await
+}
+
 /// The value is in none of what people read.
 async fn is_told_nowhere(bench: &Bench, value: &str) -> Result {
     let canary = Canary::of([value.as_bytes()]);
@@ -208,17 +227,10 @@ async fn p3_killed_after_a_value_was_kept_it_writes_that_very_value_once() -> Re
     let (mut bench, proxy) = Bench::behind_proxy("generated-kept").await?;
     let desk = Desk::new(&bench).await?;
     at_rest(&bench).await?;
-    let trap = proxy.next("PUT", &format!("/secrets/{NEXT}"), Fault::HoldReply);
-    rotate_every(&bench, "10s").await?;
-    trap.caught().await?;
-    bench.operator.kill().await?;
+    kill_once_it_keeps(&mut bench, &proxy).await?;
     let kept = bench.value(NEXT, "0").await?.context("nothing is kept")?;
     ensure!(desk.source().await?.1 == 1, "written before it was kept");
-    rotate_every(&bench, RARELY).await?;
-    bench.operator.start_again().await?;
-    bench.until_value(NAME, "REVISION", &kept).await?;
-    until_forgotten(&bench).await?;
-    bench.until_more_reads(3).await?;
+    goes_on_to(&mut bench, &kept).await?;
     let (data, version) = desk.source().await?;
     ensure!((data["REVISION"].as_str(), version) == (Some(kept.as_str()), 2), "version {version}");
     ensure!(desk.writes()?.len() == 1, "{:?}", desk.writes()?);
@@ -238,12 +250,8 @@ async fn p3_killed_after_a_write_took_effect_it_makes_no_second_version() -> Res
     bench.operator.kill().await?;
     ensure!(bench.holds_anything(NEXT).await?, "it is kept until its source is known to hold it");
     proxy.clear(&front);
-    rotate_every(&bench, RARELY).await?;
-    bench.operator.start_again().await?;
     let password = made["REVISION"].as_str().context("text")?;
-    bench.until_value(NAME, "REVISION", password).await?;
-    until_forgotten(&bench).await?;
-    bench.until_more_reads(3).await?;
+    goes_on_to(&mut bench, password).await?;
     ensure!(desk.source().await? == (made.clone(), 2), "another version");
     ensure!(desk.writes()?.len() == 1, "{:?}", desk.writes()?);
     is_told_nowhere(&bench, password).await
@@ -254,17 +262,10 @@ async fn p1_what_somebody_else_wrote_meanwhile_is_not_overwritten() -> Result {
     let (mut bench, proxy) = Bench::behind_proxy("generated-late").await?;
     let desk = Desk::new(&bench).await?;
     at_rest(&bench).await?;
-    let trap = proxy.next("PUT", &format!("/secrets/{NEXT}"), Fault::HoldReply);
-    rotate_every(&bench, "10s").await?;
-    trap.caught().await?;
-    bench.operator.kill().await?;
+    kill_once_it_keeps(&mut bench, &proxy).await?;
     let dropped = bench.value(NEXT, "0").await?.context("nothing is kept")?;
     desk.vault.put(SOURCE, &json!({ "REVISION": "somebody's own new value", "user": "price-bot" })).await?;
-    rotate_every(&bench, RARELY).await?;
-    bench.operator.start_again().await?;
-    bench.until_value(NAME, "REVISION", "somebody's own new value").await?;
-    until_forgotten(&bench).await?;
-    bench.until_more_reads(3).await?;
+    goes_on_to(&mut bench, "somebody's own new value").await?;
     ensure!(desk.source().await?.1 == 2, "somebody's version is the newest");
     ensure!(desk.writes()?.is_empty(), "{:?}", desk.writes()?);
     is_told_nowhere(&bench, &dropped).await
@@ -275,10 +276,7 @@ async fn p5_a_kept_value_that_somebody_changed_is_thrown_away_and_a_foreign_secr
     let (mut bench, proxy) = Bench::behind_proxy("generated-forged").await?;
     let desk = Desk::new(&bench).await?;
     at_rest(&bench).await?;
-    let trap = proxy.next("PUT", &format!("/secrets/{NEXT}"), Fault::HoldReply);
-    rotate_every(&bench, "10s").await?;
-    trap.caught().await?;
-    bench.operator.kill().await?;
+    kill_once_it_keeps(&mut bench, &proxy).await?;
     let forged = json!({ "stringData": { "0": "a value that somebody put there" } });
     bench.secrets().patch(NEXT, &PatchParams::default(), &Patch::Merge(forged)).await?;
     bench.operator.start_again().await?;

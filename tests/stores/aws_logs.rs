@@ -1,7 +1,6 @@
 //! The SDK logs requests and answers whole: none of it is ever heard.
 
 use serde_json::json;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::aws_world::Desk;
 use crate::log::Log;
@@ -25,15 +24,7 @@ async fn p4_the_sdks_own_logs_show_nothing_even_at_trace() -> Outcome {
     desk.admin.allow(namespace, &statements).await?;
     let second = desk.admin.role(&format!("second-{namespace}"), &trust, &statements).await?;
     let more = json!({"role": second, "externalID": "external-canary", "sessionTags": []});
-    let log = Log::default();
-    let everything = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    // Of this thread, and the runtime of a test has no other.
-    let guard = tracing::subscriber::set_default(everything);
+    let (log, guard) = Log::of_this_thread();
     for store in [desk.store("SecretsManager", &more), desk.parameter_store()] {
         let names = if store.uid.starts_with("Secrets") {
             ["a", "b", "none"].map(|name| desk.named(name))

@@ -5,7 +5,6 @@ use botsecret_testbed::{FaultKind, FaultProxy};
 use futures::future::try_join_all;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::aws_world::{Desk, may_read};
 use crate::log::Log;
@@ -222,15 +221,7 @@ async fn p4_what_is_written_is_in_no_log_even_at_trace() -> Outcome {
     let (secret, parameter) = (desk.named("bot"), desk.parameter("bot"));
     desk.admin.put_secret(&secret, r#"{"password":"canary-old"}"#).await?;
     desk.admin.put_parameter(&parameter, "SecureString", r#"{"password":"canary-old"}"#).await?;
-    let log = Log::default();
-    let everything = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    // Of this thread, and the runtime of a test has no other.
-    let guard = tracing::subscriber::set_default(everything);
+    let (log, guard) = Log::of_this_thread();
     for (store, name) in [(desk.secrets_manager(), &secret), (desk.parameter_store(), &parameter)] {
         let config = desk.bot.cluster.config(OPERATOR, &["system:masters"])?;
         let opened = session::open(config, &store, &desk.bot.account, Credentials::default()).await?;

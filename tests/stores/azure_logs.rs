@@ -4,7 +4,6 @@ use botsecret_testbed::{FaultKind, clouds::azure::Secret};
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, PostParams};
 use serde_json::json;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::log::Log;
 use crate::{
@@ -33,15 +32,7 @@ async fn p4_azure_nothing_secret_is_logged_even_at_trace() -> Outcome {
         azure.store(&bot, &json!({"auth": auth}))
     };
 
-    let log = Log::default();
-    let everything = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    // Of this thread, and the runtime of a test has no other.
-    let guard = tracing::subscriber::set_default(everything);
+    let (log, guard) = Log::of_this_thread();
     let store = azure.store_of(&bot, "client-a");
     for read in bot.read_all(&store, &[key("a"), key("cert/pfx")]).await {
         read?;

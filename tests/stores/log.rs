@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::{MakeWriter, format::FmtSpan};
 
 /// Everything logged so far.
 #[derive(Clone, Default)]
@@ -33,6 +34,19 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 impl Log {
+    /// Everything that this thread logs until the guard goes. The runtime of a test
+    /// has no other thread.
+    pub fn of_this_thread() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let everything = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_span_events(FmtSpan::FULL)
+            .with_ansi(false)
+            .with_writer(log.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(everything))
+    }
+
     pub fn length(&self) -> usize {
         self.0.lock().expect("whole").len()
     }
