@@ -55,7 +55,7 @@ rotations: peers ## 100 rotations under bots that ask PostgreSQL all the time; f
 
 faults: peers ## Something goes wrong at every single write, in virtual time and for real; figures in target/faults.json
 	@rm -f $(or $(CARGO_TARGET_DIR),target)/faults.json
-	@cargo test --test faults -- --include-ignored --skip one_case --nocapture --test-threads 1
+	@cargo test --release --test faults -- --include-ignored --skip one_case --nocapture --test-threads 1
 	@cargo test --release --test model -- --include-ignored --nocapture --test-threads 1
 	@cargo test --test faults_real -- --ignored --skip one_case --nocapture --test-threads 1
 

@@ -93,7 +93,7 @@ async fn writes(bench: &Bench, mark: &AuditMark) -> Result<Vec<String>> {
         matches!(request.verb.as_str(), "create" | "update" | "patch" | "delete")
             && (200..300).contains(&request.code)
             && request.namespace == bench.namespace
-            && matches!(request.resource.as_str(), "secrets" | "jobs" | "deployments")
+            && matches!(request.resource.as_str(), "secrets" | "jobs" | "deployments" | "statefulsets")
     });
     Ok(written.map(|request| format!("{} {} {}", request.verb, request.resource, request.name)).collect())
 }
@@ -204,6 +204,39 @@ async fn a_value_that_does_not_work_is_rejected_once_and_the_next_one_goes_throu
     bench.until_all_hold("bot", 2, "2").await?;
     bench.until_condition(NAME, "Ready", "True").await?;
     until_clean(&bench).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_does_not_work_never_reaches_the_secret_of_twenty_workloads() -> Result {
+    let bench = Bench::new("verify-twenty").await?;
+    scene(&bench, CHECK).await?;
+    let others: Vec<_> = (0..18).map(|number| format!("bot-{number:02}")).collect();
+    for name in &others {
+        bench.apply(bench.bot(name, NAME, 1)).await?;
+    }
+    let mut state = bench.bot("state", NAME, 1);
+    (state["kind"], state["spec"]["serviceName"]) = (json!("StatefulSet"), json!("state"));
+    bench.apply(state).await?;
+    let many = json!({ "spec": { "rollout": { "maxConcurrent": 10 } } });
+    bench.bot_secrets().patch(NAME, &PatchParams::default(), &Patch::Merge(many)).await?;
+    let all: Vec<_> = others.iter().map(String::as_str).chain(["state"]).collect();
+    for name in &all {
+        bench.until_all_hold(name, 1, "1").await?;
+    }
+    bench.until_condition(NAME, "RolledOut", "True").await?;
+    let (before, mark) = (target(&bench).await?, bench.cluster.audit().mark().await?);
+    rotate(&bench, "bad").await?;
+    bench.until_failing(NAME, "CandidateRejected").await?;
+    bench.until_more_reads(4).await?;
+    ensure!(target(&bench).await? == before, "the Secret changed");
+    let writes = writes(&bench, &mark).await?;
+    let touches = |write: &String| write.contains("deployments") || write.contains("statefulsets");
+    ensure!(!writes.iter().any(touches), "{writes:?}");
+    rotate(&bench, "2").await?;
+    for name in &all {
+        bench.until_all_hold(name, 1, "2").await?;
+    }
+    bench.until_all_hold("bot", 2, "2").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

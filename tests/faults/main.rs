@@ -133,6 +133,7 @@ fn p1_p3_p11_the_whole_campaign() {
     let mutants = hunt(&Faultless::find(Scenario::Rotations));
     report.write(seed, mutants);
     assert_good(&report);
+    assert_eq!((report.runs, report.left_out), (runs * Scenario::ALL.len(), 0), "not all of it ran");
     assert_eq!(mutants, (MUTANTS.len(), MUTANTS.len()));
 }
 

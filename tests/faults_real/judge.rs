@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::{
     front::Write,
-    history::Seen,
     scene::{BOT_SECRET, DEPLOYMENTS, DRIFT, Data, Scene, VERSIONS},
+    support::history::Seen,
 };
 
 /// What is judged.

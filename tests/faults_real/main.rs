@@ -23,7 +23,6 @@ mod fault;
 #[path = "../faults/figures.rs"]
 mod figures;
 mod front;
-mod history;
 mod judge;
 mod mutants;
 mod operators;

@@ -16,12 +16,11 @@ use tokio::sync::mpsc;
 use crate::{
     fault::{Fault, Planned},
     front::{Front, Write},
-    history::History,
     judge::{self, Evidence, Outcome},
     mutants::Mutate,
     operators::{Operators, Setting},
     scene::{BOT_SECRET, DEPLOYMENTS, Data, Scene, VERSIONS},
-    support::{Result, grant},
+    support::{Result, grant, history::History},
 };
 
 /// How long the world may take to come to rest after each step: two faults, each

@@ -12,7 +12,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    common::{NAME, SOURCE, expect_rollouts, patches, picky, rotate, until_phase},
+    common::{NAME, SOURCE, expect_rollouts, follow, patches, picky, rotate, served_throughout, until_phase},
     support::{Bench, DEADLINE, Fault, Result, Vault, shared_bao},
 };
 
@@ -83,6 +83,7 @@ async fn a_failed_value_is_taken_back_from_those_that_have_it_and_the_next_good_
     state["spec"]["podManagementPolicy"] = "OrderedReady".into();
     bench.apply(state).await?;
     let apps: Vec<_> = (0..5).map(|number| format!("bot-{number}")).collect();
+    let history = follow(&bench, "Deployment").await?;
     for app in &apps {
         bench.apply(picky("Deployment", app, 1)).await?;
     }
@@ -94,6 +95,7 @@ async fn a_failed_value_is_taken_back_from_those_that_have_it_and_the_next_good_
     for app in &apps {
         bench.until_all_hold(app, 1, "1").await?;
     }
+    let settled = history.complete().await?.len();
     put(&vault, "bad").await?;
     let message = until_phase(&bench, RotationPhase::RolledBack).await?;
     assert!(message.starts_with("StatefulSet state failed on the new value"), "{message}");
@@ -114,6 +116,7 @@ async fn a_failed_value_is_taken_back_from_those_that_have_it_and_the_next_good_
     }
     let names: Vec<_> = apps.iter().map(String::as_str).collect();
     expect_rollouts(&bench, &names, 0).await?;
+    served_throughout(&history.complete().await?[settled..], &names)?;
     ensure!(patches(&bench, "statefulsets", "state").await? == 2, "once there and once back");
     restart(&bench, "bot-3").await?;
     bench.until_all_hold("bot-3", 1, "1").await?;

@@ -7,12 +7,15 @@ use botsecret::api::{ANNOTATION_STATE, RotationPhase, State};
 use botsecret_testbed::wait_for;
 use kube::{
     ResourceExt as _,
-    api::{Patch, PatchParams},
+    api::{GroupVersionKind, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 
 pub use crate::support::next_second;
-use crate::support::{Bench, DEADLINE, Result};
+use crate::support::{
+    Bench, DEADLINE, Result,
+    history::{History, Seen},
+};
 
 /// The BotSecret, its Secret and its source.
 pub const NAME: &str = "price-bot";
@@ -228,6 +231,29 @@ pub fn make_picky(object: &mut Value) {
     let container = &mut object["spec"]["template"]["spec"]["containers"][0];
     container["command"] = json!(["sh", "-c", PICKY]);
     container["readinessProbe"] = json!({ "exec": { "command": ["test", "-e", "/tmp/up"] }, "periodSeconds": 1 });
+}
+
+/// Every revision that the workloads of a kind have from now on.
+pub async fn follow(bench: &Bench, kind: &str) -> Result<History> {
+    History::follow(&bench.client, &bench.namespace, &GroupVersionKind::gvk("apps", "v1", kind)).await
+}
+
+/// Whether each of these had a pod that served in every revision.
+pub fn served_throughout(history: &[Seen], apps: &[&str]) -> Result {
+    for app in apps {
+        let mut revisions = history.iter().filter(|seen| seen.name == *app);
+        let gap = revisions.find(|seen| seen.object["status"]["availableReplicas"].as_u64().unwrap_or(0) < 1);
+        ensure!(gap.is_none(), "{app} served nobody: {}", gap.map_or(&Value::Null, |seen| &seen.object["status"]));
+    }
+    Ok(())
+}
+
+/// Whether its controller is at it.
+pub fn is_rolling(object: &Value) -> bool {
+    let status = &object["status"];
+    let count = |name: &str| status[name].as_u64().unwrap_or(0);
+    let is_seen = status["observedGeneration"] == object["metadata"]["generation"];
+    !is_seen || count("updatedReplicas") < 1 || count("replicas") > 1
 }
 
 /// Long enough for many workloads, one after another.

@@ -1,6 +1,6 @@
 //! One writer: what replicas do while the Lease changes hands.
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context, ensure};
 use botsecret_testbed::wait_for;
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     common::{deployment, rotate},
-    support::{Bench, DEADLINE, Operator, OperatorOptions, Result, role},
+    support::{Bench, DEADLINE, Fault, Operator, OperatorOptions, Proxy, Result, role},
 };
 
 const NAME: &str = crate::common::NAME;
@@ -30,21 +30,41 @@ fn beside(number: usize) -> String {
 struct Replicas {
     bench: Bench,
     of: Vec<Operator>,
+    /// What each reaches the API server through, where it does so through one.
+    through: Vec<Proxy>,
 }
 
 impl Replicas {
     async fn new(name: &str, pods: &[&str]) -> Result<Self> {
         let mut bench = Bench::new(name).await?;
         bench.operator.kill().await?;
-        let mut replicas = Self { bench, of: Vec::new() };
+        let mut replicas = Self { bench, of: Vec::new(), through: Vec::new() };
         for pod in pods {
             replicas.add(pod).await?;
         }
         Ok(replicas)
     }
 
+    /// Two of them, each behind a proxy of its own.
+    async fn behind_proxies(name: &str) -> Result<Self> {
+        let mut replicas = Self::new(name, &[]).await?;
+        for pod in ["a", "b"] {
+            let folder = replicas.bench.folder().join(pod);
+            std::fs::create_dir_all(&folder)?;
+            let user = format!("operator:{}:{pod}", replicas.bench.namespace);
+            let proxy = Proxy::start(replicas.bench.cluster, &user, &folder).await?;
+            replicas.add_through(pod, Some(proxy.kubeconfig())).await?;
+            replicas.through.push(proxy);
+        }
+        Ok(replicas)
+    }
+
     /// One more, as the container of this pod.
     async fn add(&mut self, pod: &str) -> Result {
+        self.add_through(pod, None).await
+    }
+
+    async fn add_through(&mut self, pod: &str, kubeconfig: Option<PathBuf>) -> Result {
         let namespace = &self.bench.namespace;
         let user = format!("operator:{namespace}:{pod}");
         let mut leader: Role = role("Role")?;
@@ -61,7 +81,7 @@ impl Replicas {
             user,
             namespaces: vec![namespace.clone()],
             own_namespace: namespace.clone(),
-            kubeconfig: None,
+            kubeconfig,
             folder: self.bench.folder().to_owned(),
         };
         let more = ["--leader-elect", "--pod-uid", pod];
@@ -178,6 +198,42 @@ async fn p3_a_leader_that_was_stopped_past_its_time_writes_nothing_when_it_goes_
     ensure!(after == before, "written by the deposed leader: {:?}", &after[before.len()..]);
     replicas.of[0].start_again().await?;
     ensure!(replicas.leader().await? == Some(1), "the new leader was displaced");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_what_a_stopped_leader_had_on_its_way_is_refused_by_the_api_server_when_it_arrives() -> Result {
+    let mut replicas = Replicas::behind_proxies("late").await?;
+    replicas.until_led_by(0).await?;
+    replicas.scene().await?;
+    let points = [
+        ("PUT", format!("/secrets/{NAME}")),
+        ("PATCH", "/deployments/one".to_owned()),
+        ("PATCH", format!("/botsecrets/{NAME}/status")),
+    ];
+    for (turn, (method, path)) in points.iter().enumerate() {
+        let (old, new) = (turn % 2, (turn + 1) % 2);
+        let (first, second) = ((2 * turn + 2).to_string(), (2 * turn + 3).to_string());
+        let rolled = i64::try_from(2 * turn)?;
+        let trap = replicas.through[old].next(method, path, Fault::Delay);
+        rotate(&replicas.bench, &first).await?;
+        trap.caught().await?;
+        replicas.of[old].signal("STOP")?;
+        replicas.until_led_by(new).await?;
+        replicas.rolled("one", &first, rolled + 1).await?;
+        rotate(&replicas.bench, &second).await?;
+        replicas.rolled("one", &second, rolled + 2).await?;
+        let before = replicas.writes(old).await?;
+        let answer = trap.let_go().await?;
+        ensure!(answer == 409, "{method} {path}: {answer}");
+        replicas.of[old].signal("CONT")?;
+        ensure!(replicas.of[old].until_ended().await? == Some(1), "it goes on as if it led");
+        replicas.bench.until_more_reads(2).await?;
+        replicas.rolled("one", &second, rolled + 2).await?;
+        let after = replicas.writes(old).await?;
+        ensure!(after == before, "written by the deposed leader: {:?}", &after[before.len()..]);
+        replicas.of[old].start_again().await?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
@@ -18,8 +19,8 @@ use serde_json::{Value, json};
 
 use crate::{
     common::{
-        LONG, NAME, SOURCE, delivered, deployment, expect_rollouts, patches, picky, rotate, scene, until_phase,
-        until_rolled_out, until_state,
+        LONG, NAME, SOURCE, delivered, deployment, expect_rollouts, follow, is_rolling, make_picky, patches, picky,
+        rotate, scene, served_throughout, until_phase, until_rolled_out, until_state,
     },
     support::{Bench, Result},
 };
@@ -60,6 +61,7 @@ async fn a_value_that_does_not_work_touches_one_workload_and_the_next_good_one_g
     bench.kubernetes_store("source").await?;
     rotate(&bench, "1").await?;
     let apps: Vec<_> = (0..19).map(|number| format!("bot-{number:02}")).collect();
+    let histories = [follow(&bench, "Deployment").await?, follow(&bench, "StatefulSet").await?];
     for app in &apps {
         bench.apply(picky("Deployment", app, 1)).await?;
     }
@@ -69,6 +71,7 @@ async fn a_value_that_does_not_work_touches_one_workload_and_the_next_good_one_g
     for app in apps.iter().map(String::as_str).chain(["state"]) {
         bench.until_all_hold(app, 1, "1").await?;
     }
+    let settled = [histories[0].complete().await?.len(), histories[1].complete().await?.len()];
     rotate(&bench, "bad").await?;
     let message = until_phase(&bench, RotationPhase::Halted).await?;
     assert!(message.starts_with("Deployment bot-00 failed on the new value"), "{message}");
@@ -85,6 +88,10 @@ async fn a_value_that_does_not_work_touches_one_workload_and_the_next_good_one_g
         expect_rollouts(&bench, &[app], 0).await?;
     }
     ensure!(patches(&bench, "statefulsets", "state").await? == 0);
+    let others: Vec<_> = others.iter().map(String::as_str).chain(["state"]).collect();
+    for (history, settled) in histories.iter().zip(settled) {
+        served_throughout(&history.complete().await?[settled..], &others)?;
+    }
     rotate(&bench, "2").await?;
     until_phase(&bench, RotationPhase::Verified).await?;
     for app in apps.iter().map(String::as_str).chain(["state"]) {
@@ -162,6 +169,7 @@ async fn fifty_deployments_roll_five_at_a_time_and_ten_changes_meanwhile_end_on_
     bench.kubernetes_store("source").await?;
     rotate(&bench, "1").await?;
     let apps: Vec<_> = (0..50).map(|number| format!("bot-{number:02}")).collect();
+    let history = follow(&bench, "Deployment").await?;
     for app in &apps {
         bench.apply(deployment(app, 1)).await?;
     }
@@ -170,18 +178,10 @@ async fn fifty_deployments_roll_five_at_a_time_and_ten_changes_meanwhile_end_on_
     for app in &apps {
         bench.until_all_hold(app, 1, "1").await?;
     }
+    let settled = history.complete().await?.len();
     rotate(&bench, "2").await?;
-    let (most, next, changed) = (Cell::new(0), Cell::new(3), Cell::new(Instant::now()));
+    let (next, changed) = (Cell::new(3), Cell::new(Instant::now()));
     wait_for("everybody to hold the newest value", LONG, async || {
-        // What the controllers say, whatever the operator does.
-        let list = bench.deployments().list(&ListParams::default()).await?;
-        let rolling = list.items.iter().filter(|one| {
-            let status = one.status.clone().unwrap_or_default();
-            status.updated_replicas.unwrap_or(0) < 1
-                || status.replicas.unwrap_or(0) > 1
-                || status.observed_generation < one.metadata.generation
-        });
-        most.set(most.get().max(rolling.count()));
         if next.get() <= 12 && changed.get().elapsed() > Duration::from_secs(1) {
             rotate(&bench, &next.get().to_string()).await?;
             next.set(next.get() + 1);
@@ -192,8 +192,17 @@ async fn fifty_deployments_roll_five_at_a_time_and_ten_changes_meanwhile_end_on_
     })
     .await?;
     until_phase(&bench, RotationPhase::Verified).await?;
-    let most = most.get();
-    ensure!(most <= 5, "{most} at once");
+    // What the controllers said in every revision, whatever the operator says.
+    let (mut rolling, mut most) = (BTreeSet::new(), 0);
+    for (index, seen) in history.complete().await?.into_iter().enumerate() {
+        if is_rolling(&seen.object) {
+            rolling.insert(seen.name);
+        } else {
+            rolling.remove(&seen.name);
+        }
+        most = if index < settled { 0 } else { most.max(rolling.len()) };
+    }
+    ensure!((1..=5).contains(&most), "{most} at once");
     for app in &apps {
         let count = patches(&bench, "deployments", app).await?;
         ensure!((1..=2).contains(&count), "{app} rolled {count} times");
@@ -231,6 +240,44 @@ async fn two_bot_secrets_of_one_workload_that_rotate_together_roll_it_once() -> 
         }
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_fails_halts_every_rotation_that_joined_its_rollout() -> Result {
+    let bench = Bench::new("joined").await?;
+    bench.kubernetes_store("source").await?;
+    rotate(&bench, "1").await?;
+    bench.put_source("second", &[("SECOND", "1")]).await?;
+    let mut shared = deployment("bot", 1);
+    make_picky(&mut shared);
+    shared["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+        json!([{ "secretRef": { "name": NAME } }, { "secretRef": { "name": "second" } }]);
+    let mut other = deployment("other", 1);
+    other["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{ "secretRef": { "name": "second" } }]);
+    for bot in [shared, other] {
+        bench.apply(bot).await?;
+    }
+    bench.apply(bench.bot_secret(NAME, SOURCE)).await?;
+    bench.apply(bench.bot_secret("second", "second")).await?;
+    for name in [NAME, "second"] {
+        bench.until_condition(name, "RolledOut", "True").await?;
+    }
+    bench.until_all_hold("bot", 1, "1").await?;
+    let (one, two) = tokio::join!(rotate(&bench, "bad"), bench.put_source("second", &[("SECOND", "2")]));
+    one.and(two)?;
+    for name in [NAME, "second"] {
+        let (reason, message) = bench.until_condition(name, "RolledOut", "False").await?;
+        ensure!(reason == "RolloutHalted", "{name}: {reason}: {message}");
+    }
+    bench.until_more_reads(5).await?;
+    expect_rollouts(&bench, &["bot"], 1).await?;
+    expect_rollouts(&bench, &["other"], 0).await?;
+    rotate(&bench, "2").await?;
+    bench.until_all_hold("bot", 1, "2").await?;
+    for name in [NAME, "second"] {
+        bench.until_condition(name, "RolledOut", "True").await?;
+    }
+    expect_rollouts(&bench, &["other"], 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 
 pub mod canary;
 mod cluster;
+pub mod history;
 pub mod later;
 mod operator;
 mod proxy;

@@ -23,6 +23,8 @@ use super::{
 pub enum Fault {
     /// It is held, and never reaches the API server.
     HoldRequest,
+    /// It is held until [`Trap::let_go`].
+    Delay,
     /// It takes effect; the answer is held for ever.
     HoldReply,
     /// It takes effect; the connection ends instead of an answer.
@@ -38,6 +40,8 @@ struct Rule {
     path_end: String,
     fault: Fault,
     caught: watch::Sender<bool>,
+    freed: watch::Receiver<bool>,
+    answered: watch::Sender<Option<u16>>,
 }
 
 #[derive(Default)]
@@ -47,16 +51,28 @@ struct Shared {
 }
 
 /// A trap for the next request of one kind.
-pub struct Trap(watch::Receiver<bool>);
+pub struct Trap {
+    caught: watch::Receiver<bool>,
+    free: watch::Sender<bool>,
+    answered: watch::Receiver<Option<u16>>,
+}
 
 impl Trap {
     /// Waits until the request was caught (and, where the fault lets it, has
     /// taken effect).
-    pub async fn caught(mut self) -> Result {
-        tokio::time::timeout(Duration::from_secs(60), self.0.wait_for(|caught| *caught))
+    pub async fn caught(&self) -> Result {
+        let mut caught = self.caught.clone();
+        tokio::time::timeout(Duration::from_secs(60), caught.wait_for(|caught| *caught))
             .await
             .context("no such request came")??;
         Ok(())
+    }
+
+    /// Sends what was delayed on its way. What the API server answers to it.
+    pub async fn let_go(mut self) -> Result<u16> {
+        self.free.send_replace(true);
+        let answered = tokio::time::timeout(Duration::from_secs(60), self.answered.wait_for(Option::is_some));
+        answered.await.context("no answer came")??.context("no answer")
     }
 }
 
@@ -87,10 +103,13 @@ impl Proxy {
 
     /// Makes the next request of this method whose path ends so go wrong, once.
     pub fn next(&self, method: &str, path_end: &str, fault: Fault) -> Trap {
-        let (caught, trap) = watch::channel(false);
+        let (caught, trapped) = watch::channel(false);
+        let (free, freed) = watch::channel(false);
+        let (answered, answer) = watch::channel(None);
         let method = method.parse().unwrap();
-        self.shared.rules.lock().unwrap().push(Rule { method, path_end: path_end.to_owned(), fault, caught });
-        Trap(trap)
+        let rule = Rule { method, path_end: path_end.to_owned(), fault, caught, freed, answered };
+        self.shared.rules.lock().unwrap().push(rule);
+        Trap { caught: trapped, free, answered: answer }
     }
 }
 
@@ -107,11 +126,21 @@ impl Gate {
                 |rule: &Rule| rule.method == request.method() && request.uri().path().ends_with(&rule.path_end);
             rules.iter().position(matches).map(|index| rules.remove(index))
         };
-        let Some(Rule { fault, caught, .. }) = rule else { return self.forward(request).await };
+        let Some(Rule { fault, caught, mut freed, answered, .. }) = rule else { return self.forward(request).await };
         match fault {
             Fault::HoldRequest => {
                 caught.send_replace(true);
                 std::future::pending().await
+            }
+            Fault::Delay => {
+                // All of it is here before its sender is stopped.
+                let (head, body) = request.into_parts();
+                let body = BodyExt::collect(body).await?.to_bytes();
+                caught.send_replace(true);
+                freed.wait_for(|freed| *freed).await?;
+                let reply = self.upstream.send(&head, body).await?;
+                answered.send_replace(Some(reply.status().as_u16()));
+                Ok(reply)
             }
             Fault::Refuse(code) => {
                 caught.send_replace(true);

@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::support::{DEADLINE, Result};
+use super::{DEADLINE, Result};
 
 /// One revision.
 #[derive(Clone, Debug)]
