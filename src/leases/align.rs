@@ -13,6 +13,9 @@ pub struct Shown<'a> {
     pub sealed: &'a str,
     /// The number of its revision.
     pub revision: u64,
+    /// The same as the status has it on record, which is older where a write of the
+    /// Secret was followed by nothing more.
+    pub recorded: Option<u64>,
     /// The API server's time of the operator's last write of it.
     pub written: Timestamp,
     /// Our own, for what is not known to have been written.
@@ -70,9 +73,14 @@ pub fn align(all: &mut [Held], shown: &Shown<'_>) -> bool {
 }
 
 fn retire(held: &mut Held, shown: &Shown<'_>, written: Timestamp) {
+    // It lay there at the revision on record, and no more at the one that is shown,
+    // which is a later one: whoever bears its marker has what came after.
+    let is_later = shown.recorded.is_some_and(|recorded| recorded < shown.revision);
+    let before = shown.revision.checked_sub(1).filter(|_| is_later && held.record.stage == Stage::Live);
+    let after = held.seen.or(before);
     let record = &mut held.record;
     (record.stage, record.replaced_by, record.retired) = (Stage::Retiring, shown.revision, Some(written));
-    place::taken_out(&mut record.places, shown.secret, written, held.seen);
+    place::taken_out(&mut record.places, shown.secret, written, after);
     held.values = None;
 }
 

@@ -26,6 +26,7 @@ fn shown<'a>(secret: &'a str, sealed: &'a str, revision: u64, asked: &'a [Finger
         secret,
         sealed,
         revision,
+        recorded: None,
         written,
         now: at(1_500_000),
         asked,
@@ -41,6 +42,19 @@ fn asked(entries: &[&str]) -> Vec<Fingerprint> {
 
 fn stages(all: &[Held]) -> Vec<Stage> {
     all.iter().map(|held| held.record.stage).collect()
+}
+
+#[test]
+fn p7_what_an_earlier_process_replaced_lay_there_until_a_revision_later_than_the_one_on_record() {
+    let asked = asked(&["new"]);
+    for (recorded, revision, after) in
+        [(Some(6), 7, Some(6)), (Some(6), 9, Some(8)), (Some(7), 7, None), (Some(8), 7, None), (None, 7, None)]
+    {
+        let mut all = vec![held(Stage::Live, "old", "one"), held(Stage::Live, "new", "two")];
+        (all[0].sealed, all[0].values) = (None, None);
+        assert!(align(&mut all, &Shown { recorded, ..shown("db", "two", revision, &asked) }));
+        assert_eq!(all[0].record.places[0].after, after, "{recorded:?} on record, {revision} shown");
+    }
 }
 
 #[test]

@@ -28,6 +28,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// How long an object is left alone on which the operator itself failed.
 const AFTER_FAULT: Duration = Duration::from_secs(60);
 
+/// How soon the API server is asked again for what must be known before anything
+/// else.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 /// What a pass leaves behind.
 pub(super) struct Done {
     /// Notes for the next one.
@@ -53,6 +57,14 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
         && let Err(again) = Box::pin(emergency::take_up(context, &mut observed, &mut memory)).await
     {
         return Done { memory, secret, object: None, again: Some(again) };
+    }
+    match Box::pin(leasing::look_again(context, &mut observed, &memory.leases)).await {
+        Ok(found) => secret = found,
+        Err(error) => {
+            let meta = &observed.bot_secret.metadata;
+            tracing::warn!(namespace = meta.namespace, bot_secret = meta.name, "{}", error.message);
+            return Done { memory, secret, object: None, again: Some(Instant::now() + LOOK_AGAIN) };
+        }
     }
     Box::pin(leasing::tend(context, &observed, &mut memory)).await;
     take_written(&mut observed, &mut memory);

@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
+    clock,
     store::{Actor, Revision},
-    world::{Act, BOT_SECRET, DEPLOYMENTS, IDLE_FROM, NAMESPACE, Scenario, Start, World, data_of, manager::Fields},
+    world::{
+        Act, BOT_SECRET, DEPLOYMENTS, IDLE_FROM, NAMESPACE, Scenario, Start, World, data_of, manager::Fields,
+        script::LAST_PATH,
+    },
 };
 
 /// Where the value before is kept while a rotation that may be taken back lasts.
@@ -49,7 +53,8 @@ impl Outcome {
             let mut parts = text.splitn(2, '.');
             let number: u64 = parts.next()?.parse().ok()?;
             let fingerprint = parts.next()?;
-            let is_random = world.scenario == Scenario::Made;
+            // Of what is issued once more, the number is another.
+            let is_random = matches!(world.scenario, Scenario::Made | Scenario::Leased);
             Some((number.checked_sub(base?)?, if is_random { String::new() } else { fingerprint.to_owned() }))
         };
         let secret = world.store.get("secrets", NAMESPACE, BOT_SECRET);
@@ -67,7 +72,7 @@ impl Outcome {
         };
         let starts = &world.controllers.starts;
         let settled = Settled {
-            version: (world.secret().and_then(|data| world.manager.number_of(&data)), world.manager.version()),
+            version: version(world),
             revision,
             templates,
             rollouts: count(&|name| revisions.iter().filter(|one| rolls(one, name)).count()),
@@ -78,6 +83,9 @@ impl Outcome {
         judge_secret(world, &revisions, &mut wrong);
         judge_pods(world, starts, &mut wrong);
         judge_rest(world, &revisions, &mut wrong);
+        if world.scenario == Scenario::Leased {
+            judge_leases(world, &revisions, &mut wrong);
+        }
         Self { settled, wrong }
     }
 
@@ -109,9 +117,48 @@ fn record(world: &World) -> String {
     format!("complete: {}, {workloads:?}", rollout["complete"])
 }
 
+/// Which version the Secret holds, and how many were made; of credentials that are
+/// issued, whether it lives.
+fn version(world: &World) -> (Option<usize>, usize) {
+    let held = world.secret();
+    if world.scenario != Scenario::Leased {
+        return (held.and_then(|data| world.manager.number_of(&data)), world.manager.version());
+    }
+    let found = held.and_then(|data| world.manager.leases.find(&data));
+    (found.map(|(_, ends)| usize::from(ends > clock::elapsed())), 0)
+}
+
+/// P7: what is issued lives as long as anybody may hold it and no longer, and
+/// nothing is issued that nobody asked for.
+fn judge_leases(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
+    let leases = &world.manager.leases;
+    let held = world.secret().and_then(|data| leases.find(&data));
+    if held.as_ref().is_none_or(|(path, _)| path != LAST_PATH) {
+        wrong.push(format!("P11: the Secret holds what {held:?} issued"));
+    }
+    if leases.alive() != 1 {
+        wrong.push(format!("P7: {} credentials live at the end", leases.alive()));
+    }
+    // One for each path, and one for each that was cut off.
+    let most = 3 + world.fired();
+    if leases.issued() > most {
+        wrong.push(format!("P7: {} credentials were issued, {most} are explained", leases.issued()));
+    }
+    for start in &world.controllers.starts {
+        let Some((_, ends)) = leases.find(&start.held) else { continue };
+        let is_it = |one: &&Revision| one.key.plural == "pods" && one.key.name == start.pod && one.deleted;
+        let gone = revisions.iter().find(is_it).map_or_else(clock::elapsed, |one| one.at);
+        if ends <= start.at {
+            wrong.push(format!("P7: pod {} started with a credential that had ended", start.pod));
+        } else if ends < gone {
+            wrong.push(format!("P7: a credential ended at {ends:?} while pod {} held it until {gone:?}", start.pod));
+        }
+    }
+}
+
 /// P1: written whole, never lost.
 fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
-    if world.secret() != Some(world.manager.newest()) {
+    if world.scenario != Scenario::Leased && world.secret() != Some(world.manager.newest()) {
         wrong.push("P11: the Secret does not hold what the manager holds".to_owned());
     }
     let holds = |name| world.store.get("secrets", NAMESPACE, name).is_some_and(|secret| !data_of(&secret).is_empty());
@@ -121,7 +168,7 @@ fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
     if holds(NEXT) {
         wrong.push("P11: a value that was made is kept for ever".to_owned());
     }
-    let is_whole = |data: &Fields| world.manager.number_of(data).is_some();
+    let is_whole = |data: &Fields| is_whole(world, data);
     let by_script = world.scenario.script().iter().any(|(_, act)| *act == Act::DeleteSecret);
     for one in revisions.iter().filter(|one| one.key.plural == "secrets" && one.key.namespace == NAMESPACE) {
         if one.key.name == PREVIOUS && world.scenario.bad_version().is_some() {
@@ -141,13 +188,24 @@ fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
     }
 }
 
+/// Whether the manager ever gave this, as a whole.
+fn is_whole(world: &World, data: &Fields) -> bool {
+    match world.scenario {
+        Scenario::Leased => world.manager.leases.find(data).is_some(),
+        _ => world.manager.number_of(data).is_some(),
+    }
+}
+
 /// P3, by pods: each started with whole values, and each that is left holds
 /// the newest.
 fn judge_pods(world: &World, starts: &[Start], wrong: &mut Vec<String>) {
-    for start in starts.iter().filter(|start| world.manager.number_of(&start.held).is_none()) {
+    for start in starts.iter().filter(|start| !is_whole(world, &start.held)) {
         wrong.push(format!("P1: pod {} started with a half-written value", start.pod));
     }
-    let newest = world.manager.newest();
+    let newest = match world.scenario {
+        Scenario::Leased => world.secret().unwrap_or_default(),
+        _ => world.manager.newest(),
+    };
     for pod in world.store.all("pods") {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         match starts.iter().find(|start| start.pod == name) {

@@ -120,7 +120,7 @@ fn hunt(faultless: &Faultless) -> (usize, usize) {
 #[ignore = "the whole campaign takes many minutes: make faults"]
 fn p1_p3_p11_the_whole_campaign() {
     let seed = setting("FAULTS_SEED", 1);
-    let runs = usize::try_from(setting("FAULTS_RUNS", 5200)).expect("a number") / Scenario::ALL.len();
+    let runs = usize::try_from(setting("FAULTS_RUNS", 12_000)).expect("a number") / Scenario::ALL.len();
     let campaign = |scenario| {
         let faultless = Faultless::find(scenario);
         let mut cases: Vec<_> = faultless.singles.iter().map(|one| vec![*one]).collect();
@@ -128,12 +128,15 @@ fn p1_p3_p11_the_whole_campaign() {
         println!("{scenario}: {} writes, {} single faults", faultless.labels.len(), faultless.singles.len());
         run_all(&cases, &faultless, time())
     };
-    let report = Scenario::ALL.map(campaign).into_iter().fold(Report::default(), Report::and);
+    let only = std::env::var("FAULTS_SCENARIO").ok();
+    let wanted = |scenario: &Scenario| only.as_ref().is_none_or(|only| *only == scenario.to_string());
+    let reports = Scenario::ALL.into_iter().filter(wanted).map(campaign);
+    let report = reports.fold(Report::default(), Report::and);
     report.print();
     let mutants = hunt(&Faultless::find(Scenario::Rotations));
     report.write(seed, mutants);
     assert_good(&report);
-    assert_eq!((report.runs, report.left_out), (runs * Scenario::ALL.len(), 0), "not all of it ran");
+    assert!(report.runs >= runs * Scenario::ALL.len() && report.left_out == 0 || only.is_some(), "not all of it ran");
     assert_eq!(mutants, (MUTANTS.len(), MUTANTS.len()));
 }
 

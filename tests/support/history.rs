@@ -66,9 +66,9 @@ impl History {
         for live in self.api.list(&ListParams::default()).await? {
             let (name, version) = (live.name_any(), live.resource_version());
             wait_for(&format!("the watch to show {name}"), DEADLINE, async || {
-                let seen = self.seen();
-                let newest = seen.iter().rev().find(|seen| seen.name == name);
-                Ok((newest.map(|seen| &seen.version) == version.as_ref()).then_some(()))
+                // It may have told of a later one by now.
+                let is_it = |seen: &Seen| seen.name == name && Some(&seen.version) == version.as_ref();
+                Ok(self.seen().iter().any(is_it).then_some(()))
             })
             .await?;
         }

@@ -6,6 +6,7 @@
 //! are looked at anew after a restart, so nothing here is lost with the process
 //! but the logins' tokens.
 
+mod cut_off;
 mod demanded;
 mod end;
 mod foresee;
@@ -43,6 +44,7 @@ use crate::{
     watch::Observed,
 };
 
+pub(super) use cut_off::look_again;
 pub(super) use demanded::old_credentials;
 pub(super) use end::conclude;
 pub(super) use issue::issued;

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{super::syncing, Entry, on_secret};
 use crate::{
-    api::{BotSecret, WorkloadChoice},
+    api::{BotSecret, Revision, WorkloadChoice},
     leases::{self, Fingerprint, Holdings, Shown, Stage},
     rollout::CLOCKS_APART,
     watch::Observed,
@@ -44,6 +44,7 @@ pub(super) fn align(observed: &Observed, entries: &[Entry<'_>], holdings: &mut H
         secret: &facts.name,
         sealed: &on_secret(observed),
         revision: syncing::state_of(observed).map_or(0, |state| state.revision.number.min(i64::MAX.unsigned_abs())),
+        recorded: recorded_revision(object),
         written: written_at(observed, now),
         now,
         asked: &asked,
@@ -59,6 +60,12 @@ pub(super) fn align(observed: &Observed, entries: &[Entry<'_>], holdings: &mut H
         holdings.rolling_since.get_or_insert_with(Instant::now);
         (holdings.look, holdings.looks) = (None, 0);
     }
+}
+
+/// The number of the Secret's revision as the status has it.
+fn recorded_revision(object: &BotSecret) -> Option<u64> {
+    let target = object.status.as_ref().and_then(|status| status.target.as_ref())?;
+    target.revision.parse::<Revision>().ok().map(|revision| revision.number)
 }
 
 /// When the API server took the operator's last write of the Secret: that clock

@@ -11,16 +11,19 @@ use botsecret::{
     fetch::{Fetcher, KubeCredentials, KubeTokens},
     secret::SecretBytes,
     stores::{
-        Audience, Backend, Capabilities, ErrorClass, Identity, Login, Payload, QuotaDomain, RemoteKey, RemoteSecret,
-        ServiceAccount, Session, StoreError, WriteBack,
+        Audience, Backend, Capabilities, ErrorClass, Identity, Issuer, Login, Payload, QuotaDomain, RemoteKey,
+        RemoteSecret, ServiceAccount, Session, StoreError, WriteBack,
     },
 };
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::super::{
-    clock,
-    faults::{Fault, Faults},
+use super::{
+    super::{
+        clock,
+        faults::{Fault, Faults},
+    },
+    leases::Leases,
 };
 
 pub type Fields = BTreeMap<String, Vec<u8>>;
@@ -29,6 +32,7 @@ pub type Fields = BTreeMap<String, Vec<u8>>;
 #[derive(Clone, Debug)]
 pub struct Manager {
     versions: Arc<Mutex<Vec<(Fields, Timestamp)>>>,
+    pub leases: Leases,
     faults: Faults,
 }
 
@@ -40,7 +44,7 @@ pub fn fields(version: usize) -> Fields {
 
 impl Manager {
     pub fn new(faults: &Faults) -> Self {
-        let manager = Self { versions: Arc::default(), faults: faults.clone() };
+        let manager = Self { versions: Arc::default(), leases: Leases::new(faults), faults: faults.clone() };
         manager.rotate();
         manager
     }
@@ -106,12 +110,16 @@ impl Manager {
 #[async_trait]
 impl Backend for Manager {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { batch: 1, leases: false, write_back: true, change_events: false, dates_apart: false }
+        Capabilities { batch: 1, leases: true, write_back: true, change_events: false, dates_apart: false }
     }
 
     fn identity(&self, _: &ServiceAccount) -> Result<Identity, StoreError> {
         let quota = QuotaDomain { name: "memory".to_owned(), requests_per_second: None, in_flight: 16 };
         Ok(Identity { audience: Some(Audience::Of("memory".to_owned())), role: String::new(), quota })
+    }
+
+    fn issuer(&self) -> Option<&dyn Issuer> {
+        Some(&self.leases)
     }
 
     async fn login(&self, _: Login<'_>) -> Result<Arc<dyn Session>, StoreError> {
@@ -140,26 +148,35 @@ impl Session for Manager {
     }
 
     async fn write(&self, write: &WriteBack<'_>) -> Result<(), StoreError> {
-        let lost = || Err(StoreError::new(ErrorClass::Unavailable, "the connection broke"));
-        match self.faults.at_write("write to the manager".to_owned()) {
-            None | Some(Fault::WatchesGone | Fault::WatchesLag | Fault::WatchesMiss) => self.take(write),
-            Some(Fault::CrashBefore | Fault::Late | Fault::Deposed | Fault::DeposedSoon) => self.faults.crash().await,
-            Some(Fault::CrashAfter | Fault::CrashStale) => {
-                self.take(write)?;
-                self.faults.crash().await
-            }
-            Some(Fault::ReplyLost | Fault::LateTimeout) => {
-                self.take(write)?;
-                lost()
-            }
-            Some(Fault::HangAfter) => {
-                self.take(write)?;
-                std::future::pending().await
-            }
-            Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::Status(409)) => Err(StoreError::new(ErrorClass::Conflict, "somebody else was faster")),
-            Some(Fault::Status(429)) => Err(StoreError::new(ErrorClass::Throttled, "patience")),
-            Some(Fault::Reset | Fault::Status(_)) => lost(),
+        call(&self.faults, "write to the manager", || self.take(write)).await
+    }
+}
+
+/// A call that has an effect at the manager, and whatever goes wrong with it.
+pub async fn call<T>(
+    faults: &Faults,
+    label: &str,
+    effect: impl FnOnce() -> Result<T, StoreError> + Send,
+) -> Result<T, StoreError> {
+    let lost = || Err(StoreError::new(ErrorClass::Unavailable, "the connection broke"));
+    match faults.at_write(label.to_owned()) {
+        None | Some(Fault::WatchesGone | Fault::WatchesLag | Fault::WatchesMiss) => effect(),
+        Some(Fault::CrashBefore | Fault::Late | Fault::Deposed | Fault::DeposedSoon) => faults.crash().await,
+        Some(Fault::CrashAfter | Fault::CrashStale) => {
+            drop(effect());
+            faults.crash().await
         }
+        Some(Fault::ReplyLost | Fault::LateTimeout) => {
+            drop(effect());
+            lost()
+        }
+        Some(Fault::HangAfter) => {
+            drop(effect());
+            std::future::pending().await
+        }
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Status(409)) => Err(StoreError::new(ErrorClass::Conflict, "somebody else was faster")),
+        Some(Fault::Status(429)) => Err(StoreError::new(ErrorClass::Throttled, "patience")),
+        Some(Fault::Reset | Fault::Status(_)) => lost(),
     }
 }

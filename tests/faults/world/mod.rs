@@ -2,6 +2,7 @@
 //! people who act by a script.
 
 pub mod controllers;
+pub mod leases;
 pub mod manager;
 pub mod script;
 
@@ -38,6 +39,7 @@ pub struct World {
     pub controllers: Controllers,
     pub manager: Manager,
     pub scenario: Scenario,
+    faults: Faults,
     acted: usize,
 }
 
@@ -87,9 +89,12 @@ impl World {
             let generate = json!([{ "secretKey": "TOKEN", "password": { "length": 16 } }]);
             spec.insert("rotation".to_owned(), json!({ "every": "8760h", "generate": generate }));
         }
+        if scenario == Scenario::Leased {
+            bot_secret["spec"]["dataFrom"] = script::issued_by("first");
+        }
         make("botsecrets", NAMESPACE, &bot_secret);
         let controllers = Controllers::new(bad.map(manager::fields));
-        Self { store, controllers, manager: Manager::new(faults), scenario, acted: 0 }
+        Self { store, controllers, manager: Manager::new(faults), scenario, faults: faults.clone(), acted: 0 }
     }
 
     /// Does what is due; answers when to be called again, if nothing changes.
@@ -102,6 +107,11 @@ impl World {
         let script = script.get(self.acted).map_or(END, |(at, _)| *at);
         let controllers = self.controllers.step(&self.store);
         controllers.unwrap_or(END).min(script).min(END)
+    }
+
+    /// How many faults were met.
+    pub fn fired(&self) -> usize {
+        self.faults.fired()
     }
 
     /// What the target Secret holds.

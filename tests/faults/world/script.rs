@@ -22,6 +22,8 @@ pub enum Scenario {
     /// Values that people want at once, which the operator makes and writes to the
     /// manager.
     Made,
+    /// Credentials that the manager issues, and that end.
+    Leased,
 }
 
 /// One thing that happens.
@@ -30,6 +32,8 @@ pub enum Act {
     Rotate,
     /// `botsecret rotate --now`, under this name.
     Want(&'static str),
+    /// Somebody has the credential issued by another path.
+    IssueBy(&'static str),
     DeleteSecret,
     Suspend(bool),
     Scale(&'static str, u64),
@@ -56,8 +60,18 @@ const BACK: [(Duration, Act); 2] = [at(100, Act::Rotate), at(300, Act::Rotate)];
 
 const MADE: [(Duration, Act); 2] = [at(100, Act::Want("first")), at(300, Act::Want("last"))];
 
+const LEASED: [(Duration, Act); 2] = [at(100, Act::IssueBy("second")), at(300, Act::IssueBy(LAST_PATH))];
+
+/// The path that issues the credential at the end of [`Scenario::Leased`].
+pub const LAST_PATH: &str = "third";
+
+/// The whole of a Secret, as this path issues it.
+pub fn issued_by(path: &str) -> Value {
+    json!([{ "dynamic": { "path": path } }])
+}
+
 impl Scenario {
-    pub const ALL: [Self; 4] = [Self::Rotations, Self::Edits, Self::Back, Self::Made];
+    pub const ALL: [Self; 5] = [Self::Rotations, Self::Edits, Self::Back, Self::Made, Self::Leased];
 
     /// Which of the manager's versions no bot lives on.
     pub fn bad_version(self) -> Option<usize> {
@@ -70,6 +84,7 @@ impl Scenario {
             Self::Edits => &EDITS,
             Self::Back => &BACK,
             Self::Made => &MADE,
+            Self::Leased => &LEASED,
         }
     }
 }
@@ -81,6 +96,7 @@ impl fmt::Display for Scenario {
             Self::Edits => "edits",
             Self::Back => "back",
             Self::Made => "made",
+            Self::Leased => "leased",
         })
     }
 }
@@ -106,6 +122,7 @@ impl Act {
                 let patch = json!({ "metadata": { "annotations": { "botsecret.dev/rotate": request } } });
                 drop(store.ask(Verb::MergePatch, "botsecrets", (NAMESPACE, BOT_SECRET, ""), &patch).granted());
             }
+            Self::IssueBy(path) => edit("botsecrets", BOT_SECRET, json!({ "dataFrom": issued_by(path) })),
             // Whether it is there or not.
             Self::DeleteSecret => {
                 drop(store.ask(Verb::Delete, "secrets", (NAMESPACE, BOT_SECRET, ""), &json!({})));
