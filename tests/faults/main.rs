@@ -4,8 +4,8 @@
 //! `cargo test --test faults` runs a seeded sample, `make faults` all of it.
 //! `FAULTS_SEED` chooses another sample, `FAULTS_SINGLES` and `FAULTS_PAIRS` its
 //! size; `FAULTS_RUNS` says how many runs the whole campaign has, and
-//! `FAULTS_MINUTES` how long those of one scenario may take. `FAULTS_CASE` names
-//! one case to repeat.
+//! `FAULTS_MINUTES` how long those of one scenario may take; `FAULTS_SCENARIO` names
+//! the only one, and `FAULTS_CASE` one case to repeat.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
