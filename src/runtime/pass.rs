@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{BotSecret, CreationPolicy, State},
-    apply::Applied,
+    apply::{Applied, ApplyError},
     leases::{Part, Stage},
     plan::{Due, Memory, Renewal, Retry, due, emergency_due, refresh_requested, unrecorded},
     report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport},
@@ -27,10 +27,6 @@ use crate::{
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// How long an object is left alone on which the operator itself failed.
 const AFTER_FAULT: Duration = Duration::from_secs(60);
-
-/// How soon the API server is asked again for what must be known before anything
-/// else.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a pass leaves behind.
 pub(super) struct Done {
@@ -58,13 +54,9 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     {
         return Done { memory, secret, object: None, again: Some(again) };
     }
-    match Box::pin(leasing::look_again(context, &mut observed, &memory.leases)).await {
+    match Box::pin(leasing::first_look(context, &mut observed, &memory.leases)).await {
         Ok(found) => secret = found,
-        Err(error) => {
-            let meta = &observed.bot_secret.metadata;
-            tracing::warn!(namespace = meta.namespace, bot_secret = meta.name, "{}", error.message);
-            return Done { memory, secret, object: None, again: Some(Instant::now() + LOOK_AGAIN) };
-        }
+        Err(error) => return Box::pin(unseen(context, &observed, memory, &error)).await,
     }
     Box::pin(leasing::tend(context, &observed, &mut memory)).await;
     take_written(&mut observed, &mut memory);
@@ -133,6 +125,19 @@ fn take_written(observed: &mut Observed, memory: &mut Memory) {
     if let Some(written) = memory.leases.written.take() {
         observed.bot_secret = Arc::new(*written);
     }
+}
+
+/// What must be known before anything else could not be looked at.
+async fn unseen(context: &Context, observed: &Observed, mut memory: Box<Memory>, error: &ApplyError) -> Done {
+    let problem = Problem::of_apply(error);
+    let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
+    let stale = failed(observed, &mut memory, &problem);
+    log_failure(&observed.bot_secret, &problem, memory.failures, news);
+    let outcome = Outcome { sync: SyncReport::Failed { problem, stale }, ..Outcome::default() };
+    let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
+    let again = [retry, memory.next_read].into_iter().flatten().min();
+    let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
+    Done { memory, secret: None, object, again }
 }
 
 /// Says on the object that a pass over it ended in a panic.

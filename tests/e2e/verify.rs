@@ -210,7 +210,7 @@ async fn a_value_that_does_not_work_is_rejected_once_and_the_next_one_goes_throu
 async fn a_value_that_does_not_work_never_reaches_the_secret_of_twenty_workloads() -> Result {
     let bench = Bench::new("verify-twenty").await?;
     scene(&bench, CHECK).await?;
-    let others: Vec<_> = (0..18).map(|number| format!("bot-{number:02}")).collect();
+    let others: Vec<_> = (0..18).map(|number| format!("other-{number:02}")).collect();
     for name in &others {
         bench.apply(bench.bot(name, NAME, 1)).await?;
     }

@@ -139,10 +139,13 @@ fn judge_leases(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
     if leases.alive() != 1 {
         wrong.push(format!("P7: {} credentials live at the end", leases.alive()));
     }
-    // One for each path, and one for each that was cut off.
-    let most = 3 + world.fired();
+    // One for each path and each request, and one for each that was cut off.
+    let most = 5 + world.fired();
     if leases.issued() > most {
         wrong.push(format!("P7: {} credentials were issued, {most} are explained", leases.issued()));
+    }
+    if leases.lapsed() > world.fired() {
+        wrong.push(format!("P7: {} credentials were left to end by themselves", leases.lapsed()));
     }
     for start in &world.controllers.starts {
         let Some((_, ends)) = leases.find(&start.held) else { continue };
@@ -230,7 +233,7 @@ fn judge_rest(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
         wrong.push("P9: the status is of an older generation".to_owned());
     }
     let emergency = &object["status"]["emergency"];
-    if world.scenario == Scenario::Made
+    if matches!(world.scenario, Scenario::Made | Scenario::Leased)
         && (&emergency["id"], &emergency["phase"]) != (&json!("last"), &json!("RolledOut"))
     {
         wrong.push(format!("P9: what was wanted at once ended as {emergency}"));

@@ -128,8 +128,9 @@ fn p1_p3_p11_the_whole_campaign() {
         println!("{scenario}: {} writes, {} single faults", faultless.labels.len(), faultless.singles.len());
         run_all(&cases, &faultless, time())
     };
-    let only = std::env::var("FAULTS_SCENARIO").ok();
-    let wanted = |scenario: &Scenario| only.as_ref().is_none_or(|only| *only == scenario.to_string());
+    let only: Option<Scenario> =
+        std::env::var("FAULTS_SCENARIO").ok().map(|text| text.parse().expect("FAULTS_SCENARIO names a scenario"));
+    let wanted = |scenario: &Scenario| only.is_none_or(|only| only == *scenario);
     let reports = Scenario::ALL.into_iter().filter(wanted).map(campaign);
     let report = reports.fold(Report::default(), Report::and);
     report.print();

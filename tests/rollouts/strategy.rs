@@ -90,7 +90,7 @@ async fn a_value_that_does_not_work_touches_one_workload_and_the_next_good_one_g
     ensure!(patches(&bench, "statefulsets", "state").await? == 0);
     let others: Vec<_> = others.iter().map(String::as_str).chain(["state"]).collect();
     for (history, settled) in histories.iter().zip(settled) {
-        served_throughout(&history.complete().await?[settled..], &others)?;
+        served_throughout(&history.complete().await?, settled, &others)?;
     }
     rotate(&bench, "2").await?;
     until_phase(&bench, RotationPhase::Verified).await?;

@@ -43,20 +43,24 @@ impl History {
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let (watched, told) = (api.clone(), seen.clone());
         let task = tokio::spawn(async move {
-            let events = watched.watch(&WatchParams::default().timeout(290), &from).await?;
-            pin_mut!(events);
-            while let Some(event) = events.next().await {
-                let (object, deleted) = match event? {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
-                    WatchEvent::Deleted(object) => (object, true),
-                    WatchEvent::Bookmark(_) => continue,
-                    WatchEvent::Error(status) => bail!("the watch failed: {status:?}"),
-                };
-                let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
-                let object = serde_json::to_value(object)?;
-                told.lock().expect("nobody panics with it").push(Seen { name, version, deleted, object });
+            let mut from = from;
+            // A watch ends after minutes; the next goes on from there.
+            loop {
+                let events = watched.watch(&WatchParams::default().timeout(290), &from).await?;
+                pin_mut!(events);
+                while let Some(event) = events.next().await {
+                    let (object, deleted) = match event? {
+                        WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+                        WatchEvent::Deleted(object) => (object, true),
+                        WatchEvent::Bookmark(_) => continue,
+                        WatchEvent::Error(status) => bail!("the watch failed: {status:?}"),
+                    };
+                    let (name, version) = (object.name_any(), object.resource_version().unwrap_or_default());
+                    let object = serde_json::to_value(object)?;
+                    from.clone_from(&version);
+                    told.lock().expect("nobody panics with it").push(Seen { name, version, deleted, object });
+                }
             }
-            bail!("the watch ended")
         });
         Ok(Self { api, seen, task })
     }

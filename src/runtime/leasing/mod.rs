@@ -6,9 +6,9 @@
 //! are looked at anew after a restart, so nothing here is lost with the process
 //! but the logins' tokens.
 
-mod cut_off;
 mod demanded;
 mod end;
+mod first_look;
 mod foresee;
 mod issue;
 mod keep;
@@ -44,9 +44,9 @@ use crate::{
     watch::Observed,
 };
 
-pub(super) use cut_off::look_again;
 pub(super) use demanded::old_credentials;
 pub(super) use end::conclude;
+pub(super) use first_look::first_look;
 pub(super) use issue::issued;
 pub(super) use restore::{Back, Restorable, restorable, restore};
 

@@ -44,7 +44,7 @@ pub(super) fn align(observed: &Observed, entries: &[Entry<'_>], holdings: &mut H
         secret: &facts.name,
         sealed: &on_secret(observed),
         revision: syncing::state_of(observed).map_or(0, |state| state.revision.number.min(i64::MAX.unsigned_abs())),
-        recorded: recorded_revision(object),
+        recorded: recorded_revision(observed),
         written: written_at(observed, now),
         now,
         asked: &asked,
@@ -62,10 +62,14 @@ pub(super) fn align(observed: &Observed, entries: &[Entry<'_>], holdings: &mut H
     }
 }
 
-/// The number of the Secret's revision as the status has it.
-fn recorded_revision(object: &BotSecret) -> Option<u64> {
-    let target = object.status.as_ref().and_then(|status| status.target.as_ref())?;
-    target.revision.parse::<Revision>().ok().map(|revision| revision.number)
+/// The number of this Secret's revision as the status has it. `None` where a
+/// credential may be replaced without a revision of its own (`rolls: false`).
+fn recorded_revision(observed: &Observed) -> Option<u64> {
+    let facts = observed.secret.as_ref()?;
+    let state = syncing::state_of(observed).filter(|state| state.quiet.is_empty());
+    let target = observed.bot_secret.status.as_ref().and_then(|status| status.target.as_ref())?;
+    let same = state.is_some() && (&target.name, &target.uid) == (&facts.name, &facts.uid);
+    target.revision.parse::<Revision>().ok().filter(|_| same).map(|revision| revision.number)
 }
 
 /// When the API server took the operator's last write of the Secret: that clock

@@ -57,6 +57,8 @@ struct Credential {
     login: usize,
     path: String,
     term: Term,
+    /// Whether somebody ended it, or its login.
+    revoked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +75,22 @@ impl Ledger {
     fn login(&mut self, name: &str) -> Result<&mut Term, StoreError> {
         let index = name.strip_prefix("login-").and_then(|number| number.parse::<usize>().ok());
         index.and_then(|index| self.logins.get_mut(index)).ok_or_else(unknown)
+    }
+
+    fn end_login(&mut self, name: &str) -> Result<Revoked, StoreError> {
+        let how = self.login(name)?.end();
+        let of_it = self.credentials.iter_mut().filter(|one| format!("login-{}", one.login) == name);
+        of_it.for_each(|one| one.revoked |= how == Revoked::Now);
+        Ok(how)
+    }
+
+    fn end_lease(&mut self, name: &str) -> Result<Revoked, StoreError> {
+        let how = self.lease(name)?.end();
+        let index = name.strip_prefix("lease-").and_then(|number| number.parse::<usize>().ok());
+        if let Some(one) = index.and_then(|index| self.credentials.get_mut(index)) {
+            one.revoked |= how == Revoked::Now;
+        }
+        Ok(how)
     }
 
     fn lease(&mut self, name: &str) -> Result<&mut Term, StoreError> {
@@ -113,6 +131,13 @@ impl Leases {
         Some((found.path.clone(), ledger.ends(found)))
     }
 
+    /// How many ended without anybody's ending them.
+    pub fn lapsed(&self) -> usize {
+        let ledger = self.ledger();
+        let over = ledger.credentials.iter().filter(|one| ledger.ends(one) <= clock::elapsed());
+        over.filter(|one| !one.revoked).count()
+    }
+
     /// How many live now.
     pub fn alive(&self) -> usize {
         let ledger = self.ledger();
@@ -124,7 +149,7 @@ impl Leases {
         if !ledger.logins[login].lives() {
             return Err(StoreError::new(ErrorClass::LoginDenied, "the login has ended"));
         }
-        ledger.credentials.push(Credential { login, path: path.to_owned(), term: Term::begin() });
+        ledger.credentials.push(Credential { login, path: path.to_owned(), term: Term::begin(), revoked: false });
         let number = ledger.credentials.len();
         let fields: BTreeMap<_, _> =
             fields(number).into_iter().map(|(name, value)| (name, String::from_utf8(value).expect("text"))).collect();
@@ -191,10 +216,10 @@ impl IssuingLogin for Held {
     }
 
     async fn revoke_other(&self, accessor: &str) -> Result<Revoked, StoreError> {
-        call(&self.leases.faults, "revoke a login", || Ok(self.leases.ledger().login(accessor)?.end())).await
+        call(&self.leases.faults, "revoke a login", || self.leases.ledger().end_login(accessor)).await
     }
 
     async fn revoke_lease(&self, lease: &str) -> Result<Revoked, StoreError> {
-        call(&self.leases.faults, "revoke a lease", || Ok(self.leases.ledger().lease(lease)?.end())).await
+        call(&self.leases.faults, "revoke a lease", || self.leases.ledger().end_lease(lease)).await
     }
 }

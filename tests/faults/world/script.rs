@@ -60,7 +60,12 @@ const BACK: [(Duration, Act); 2] = [at(100, Act::Rotate), at(300, Act::Rotate)];
 
 const MADE: [(Duration, Act); 2] = [at(100, Act::Want("first")), at(300, Act::Want("last"))];
 
-const LEASED: [(Duration, Act); 2] = [at(100, Act::IssueBy("second")), at(300, Act::IssueBy(LAST_PATH))];
+const LEASED: [(Duration, Act); 4] = [
+    at(100, Act::IssueBy("second")),
+    at(200, Act::Want("first")),
+    at(300, Act::IssueBy(LAST_PATH)),
+    at(400, Act::Want("last")),
+];
 
 /// The path that issues the credential at the end of [`Scenario::Leased`].
 pub const LAST_PATH: &str = "third";

@@ -1,0 +1,61 @@
+//! What an earlier process left behind, before anything is concluded from it.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::ListParams};
+
+use super::{super::Context, concerns};
+use crate::{
+    api::{BotSecret, CreationPolicy, LABEL_MERGED, LABEL_OWNER},
+    apply::ApplyError,
+    deadline::within,
+    leases::Holdings,
+    secret::SecretData,
+    watch::{Observed, SecretFacts},
+};
+
+/// Looks at the BotSecret and its Secret themselves before what is on record there
+/// is taken in: a watch that is behind may show neither the last record nor the last
+/// write, and what nobody seems to hold is revoked. Answers what the Secret is like.
+///
+/// # Errors
+/// Where the API server did not answer: nothing may be concluded then.
+pub(in crate::runtime) async fn first_look(
+    context: &Context,
+    observed: &mut Observed,
+    holdings: &Holdings,
+) -> Result<Option<(SecretFacts, CreationPolicy)>, ApplyError> {
+    if holdings.loaded || !concerns(&observed.bot_secret, holdings) {
+        return Ok(None);
+    }
+    let shown = Arc::clone(&observed.bot_secret);
+    let meta = &shown.metadata;
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let failed = |name: &str, error: &kube::Error| ApplyError::from_api(error, name, &SecretData::new());
+    let objects: Api<BotSecret> = Api::namespaced(context.client.clone(), namespace);
+    // Not by a get, for which the operator has no right.
+    let itself = ListParams::default().fields(&format!("metadata.name={name}"));
+    let found = within(objects.list(&itself)).await.map_err(|error| failed(name, &error))?;
+    let same = |object: &BotSecret| object.metadata.uid == meta.uid;
+    if let Some(mut object) = found.items.into_iter().find(same) {
+        object.metadata.managed_fields = None;
+        observed.bot_secret = Arc::new(object);
+    }
+    let object = &observed.bot_secret;
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let target = object.target_name();
+    let live = within(secrets.get_metadata_opt(target)).await.map_err(|error| failed(target, &error))?;
+    let policy = object.spec.target().creation_policy.unwrap_or_default();
+    let facts = live.map(|live| SecretFacts::of(live.metadata)).filter(|facts| is_watched(facts, policy));
+    observed.secret = facts.clone().map(Arc::new);
+    Ok(facts.map(|facts| (facts, policy)))
+}
+
+/// Whether the watch shows such a Secret: others are nobody's whose credentials
+/// could lie there.
+fn is_watched(facts: &SecretFacts, policy: CreationPolicy) -> bool {
+    let label = if policy == CreationPolicy::Merge { LABEL_MERGED } else { LABEL_OWNER };
+    facts.labels.contains_key(label)
+}
