@@ -238,15 +238,13 @@ pub async fn follow(bench: &Bench, kind: &str) -> Result<History> {
     History::follow(&bench.client, &bench.namespace, &GroupVersionKind::gvk("apps", "v1", kind)).await
 }
 
-/// Whether each of these had a pod that served in every revision since then, and in
-/// the one that stood by then.
-pub fn served_throughout(history: &[Seen], since: usize, apps: &[&str]) -> Result {
+/// Whether each of these had a pod that served in every revision since its first.
+pub fn served_throughout(history: &[Seen], apps: &[&str]) -> Result {
+    let serves = |seen: &&Seen| seen.object["status"]["availableReplicas"].as_u64().unwrap_or(0) >= 1;
     for app in apps {
-        let of_app = |seen: &&Seen| seen.name == *app;
-        let (before, after) = history.split_at(since);
-        let standing = before.iter().rfind(of_app).with_context(|| format!("{app} was never there"))?;
-        let mut revisions = std::iter::once(standing).chain(after.iter().filter(of_app));
-        let gap = revisions.find(|seen| seen.object["status"]["availableReplicas"].as_u64().unwrap_or(0) < 1);
+        let mut served = history.iter().filter(|seen| seen.name == *app).skip_while(|seen| !serves(seen)).peekable();
+        ensure!(served.peek().is_some(), "{app} never served anybody");
+        let gap = served.find(|seen| !serves(seen));
         ensure!(gap.is_none(), "{app} served nobody: {}", gap.map_or(&Value::Null, |seen| &seen.object["status"]));
     }
     Ok(())
