@@ -81,8 +81,13 @@ impl<'a> Aside<'a> {
         data: &SecretData,
         annotations: BTreeMap<String, String>,
     ) -> Result<(), AsideError> {
-        let made = if live.is_none() { Some(self.create().await.map_err(AsideError::Secret)?) } else { None };
-        let Some(live) = live.or(made.as_ref()) else { return Ok(()) };
+        let made;
+        let live = if let Some(live) = live {
+            live
+        } else {
+            made = self.create().await.map_err(AsideError::Secret)?;
+            &made
+        };
         let mut wanted = self.wanted(data, annotations);
         let meta = &live.metadata;
         if !self.is_ours(meta) {

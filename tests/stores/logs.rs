@@ -1,7 +1,6 @@
 //! No value, token or login in any log, at any level, of any library.
 
 use serde_json::json;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::log::Log;
 use crate::world::{Bot, Outcome, key, shared_bao};
@@ -16,15 +15,7 @@ async fn p4_nothing_secret_is_logged_even_at_trace() -> Outcome {
     let (store, mark) = (bot.vault(bao, &json!({})), bao.mark()?);
     let kubernetes = bot.kubernetes(&json!({"remoteNamespace": bot.namespace}));
 
-    let log = Log::default();
-    let everything = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    // Of this thread, and the runtime of a test has no other.
-    let guard = tracing::subscriber::set_default(everything);
+    let (log, guard) = Log::of_this_thread();
     let keys = [key(&format!("{mount}/bot")), key(&format!("{mount}/none")), key("elsewhere/x")];
     assert!(bot.read_all(&store, &keys).await[0].is_ok());
     assert!(bot.read(&kubernetes, "feed").await.is_err());
