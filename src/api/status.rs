@@ -118,13 +118,40 @@ pub struct WorkloadStatus {
     pub message: String,
 }
 
+impl WorkloadStatus {
+    /// The state of one whose turn has not come.
+    pub const WAITING: &str = "Waiting";
+    /// The state of one that was patched and holds older pods.
+    pub const ROLLING: &str = "Rolling";
+    /// The state of one that was not healthy on the new value.
+    pub const FAILED: &str = "Failed";
+
+    /// Whether it must roll, and its turn has not come.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.state == Self::WAITING
+    }
+
+    /// Whether it is being rolled.
+    #[must_use]
+    pub fn is_rolling(&self) -> bool {
+        self.state == Self::ROLLING
+    }
+
+    /// Whether it was not healthy on the new value.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.state == Self::FAILED
+    }
+}
+
 /// One rotation: what is done with one new value, or with several that came
 /// while the first was on its way.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RotationStatus {
-    /// The newest revision that it brings. Of a candidate that is not written
-    /// yet, or was rejected, its keyed digest.
+    /// The newest revision that it brings. Of a value that is not written yet, or
+    /// was rejected, its keyed digest.
     pub revision: String,
     /// Where it stands.
     pub phase: RotationPhase,
@@ -161,6 +188,8 @@ pub struct PhaseTime {
 /// Where a rotation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum RotationPhase {
+    /// It was read, and could not be tried or written yet.
+    Detected,
     /// It is being tried, by verify.
     Candidate,
     /// The Secret holds it; no workload was rolled yet.
@@ -189,6 +218,7 @@ impl RotationPhase {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Detected => "Detected",
             Self::Candidate => "Candidate",
             Self::Written => "Written",
             Self::Rolling => "Rolling",

@@ -42,7 +42,7 @@ fn observed(change: &Value) -> Observed {
         secret: Some(Arc::new(SecretFacts::of(secret.metadata))),
         lost: None,
         workloads: Vec::new(),
-        shared: std::collections::HashSet::new(),
+        shared: std::collections::HashMap::new(),
         rollouts_served: false,
         older_rival: None,
         younger_rivals: Vec::new(),

@@ -3,7 +3,7 @@
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use crate::{
-    api::{RotationPhase, RotationStatus},
+    api::{PhaseTime, Revision, RotationPhase, RotationStatus},
     rollout::{enter, is_open},
 };
 
@@ -13,6 +13,13 @@ pub enum CandidateReport {
     /// Nothing: what was reported stands.
     #[default]
     NotLooked,
+    /// It could not be tried, or not be written.
+    Detected {
+        /// Keyed fingerprint of the data.
+        fingerprint: String,
+        /// Why.
+        message: String,
+    },
     /// It is being tried.
     Pending {
         /// Keyed fingerprint of the data.
@@ -46,10 +53,21 @@ pub(super) fn rotation(
     rotated: bool,
     now: Timestamp,
 ) -> Option<RotationStatus> {
-    let candidate = before.filter(|one| matches!(one.phase, RotationPhase::Candidate | RotationPhase::Rejected));
+    let candidate = before.filter(|one| is_unwritten(one.phase));
+    if let Some((candidate, rolled)) = candidate.zip(rolled.as_ref()).filter(|(one, rolled)| is_on_its_way(one, rolled))
+    {
+        return Some(continued(candidate, rolled.clone()));
+    }
     match (report, candidate) {
         // The rollout knows nothing of it, and would begin anew.
         (CandidateReport::NotLooked, Some(candidate)) => Some(candidate.clone()),
+        // A trial, and its verdict, stand until the next one.
+        (CandidateReport::Detected { .. }, Some(candidate)) if candidate.phase != RotationPhase::Detected => {
+            Some(candidate.clone())
+        }
+        (CandidateReport::Detected { fingerprint, message }, _) => {
+            tried(before, rolled, RotationPhase::Detected, (fingerprint, message), now)
+        }
         (CandidateReport::Pending { fingerprint, message }, _) => {
             tried(before, rolled, RotationPhase::Candidate, (fingerprint, message), now)
         }
@@ -68,6 +86,17 @@ pub(super) fn rotation(
     }
 }
 
+/// Whether the Secret does not hold the value yet.
+fn is_unwritten(phase: RotationPhase) -> bool {
+    matches!(phase, RotationPhase::Detected | RotationPhase::Candidate | RotationPhase::Rejected)
+}
+
+/// Whether it was written all the same, and the record of that was lost.
+fn is_on_its_way(candidate: &RotationStatus, rolled: &RotationStatus) -> bool {
+    let written = rolled.revision.parse::<Revision>().is_ok_and(|revision| revision.fingerprint == candidate.revision);
+    written && (is_open(rolled.phase) || rolled.phase == RotationPhase::Halted)
+}
+
 fn tried(
     before: Option<&RotationStatus>,
     rolled: Option<RotationStatus>,
@@ -75,9 +104,13 @@ fn tried(
     (fingerprint, message): (&str, &str),
     now: Timestamp,
 ) -> Option<RotationStatus> {
-    let candidate = before.filter(|one| matches!(one.phase, RotationPhase::Candidate | RotationPhase::Rejected));
-    // One that is on its way still is told of to its end, and that it failed.
-    let was_open = before.is_some_and(|before| is_open(before.phase));
+    let candidate = before.filter(|one| is_unwritten(one.phase));
+    // One that is on its way still is told of to its end, and that it failed; what
+    // depends on a halt goes on from there until the next value is tried.
+    let is_known = |before: &RotationStatus| {
+        is_open(before.phase) || phase == RotationPhase::Detected && before.phase == RotationPhase::Halted
+    };
+    let was_open = before.is_some_and(is_known);
     let is_news = |rolled: &RotationStatus| is_open(rolled.phase) || was_open && rolled.phase == RotationPhase::Halted;
     if candidate.is_none() && rolled.as_ref().is_some_and(is_news) {
         return rolled;
@@ -85,9 +118,9 @@ fn tried(
     let same = candidate.filter(|candidate| candidate.revision == fingerprint).cloned();
     let mut next = same.unwrap_or_else(|| RotationStatus {
         revision: fingerprint.to_owned(),
-        phase: RotationPhase::Candidate,
+        phase: RotationPhase::Detected,
         started: Time(now),
-        times: Vec::new(),
+        times: vec![PhaseTime { phase: RotationPhase::Detected, at: Time(now) }],
         message: String::new(),
         previous: before.map(|before| before.previous.clone()).unwrap_or_default(),
         taken_back: String::new(),
@@ -100,7 +133,7 @@ fn tried(
 /// The rotation goes on with what the rollout found, from where it began.
 fn continued(candidate: &RotationStatus, rolled: RotationStatus) -> RotationStatus {
     let mut times = candidate.times.clone();
-    times.extend(rolled.times);
+    times.extend(rolled.times.into_iter().filter(|time| time.phase != RotationPhase::Detected));
     let excess = times.len().saturating_sub(TIMES);
     times.drain(..excess);
     RotationStatus { started: candidate.started.clone(), times, ..rolled }
@@ -155,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_value_that_passes_goes_through_one_rotation_from_candidate_to_verified() {
-        use RotationPhase::{Candidate, Verified, Written};
+        use RotationPhase::{Candidate, Detected, Verified, Written};
         let last = in_phases("1.a.b", &[Written, Verified]);
         let first = rotation(Some(&last), Some(last.clone()), &pending("new"), false, at(10)).expect("one");
         assert_eq!(shown(Some(&first)), Some(("new", Candidate)));
@@ -163,11 +196,11 @@ mod tests {
         let same = rotation(Some(&first), Some(begun.clone()), &pending("new"), false, at(20));
         assert_eq!(same.as_ref(), Some(&first), "nothing moves while it is tried");
         assert_eq!(rotation(Some(&first), Some(begun), &CandidateReport::NotLooked, false, at(20)), same);
-        let written = in_phases("2.a.c", &[Written]);
+        let written = in_phases("2.a.c", &[Detected, Written]);
         let done = rotation(Some(&first), Some(written), &over("new"), true, at(30)).expect("one");
         assert_eq!(shown(Some(&done)), Some(("2.a.c", Written)));
         assert_eq!(done.started, first.started);
-        assert_eq!(done.times.iter().map(|time| time.phase).collect::<Vec<_>>(), [Candidate, Written]);
+        assert_eq!(done.times.iter().map(|time| time.phase).collect::<Vec<_>>(), [Detected, Candidate, Written]);
         let later = in_phases("2.a.c", &[Written, Verified]);
         assert_eq!(rotation(Some(&done), Some(later.clone()), &over("new"), false, at(40)), Some(later));
     }
@@ -188,6 +221,55 @@ mod tests {
         // Without a trial, as when verify was taken out of the spec.
         let written = rotation(Some(&bad), Some(in_phases("2.a.c", &[Written])), &over("other"), true, at(20));
         assert_eq!(shown(written.as_ref()), Some(("2.a.c", Written)));
+    }
+
+    fn detected(fingerprint: &str) -> CandidateReport {
+        CandidateReport::Detected { fingerprint: fingerprint.to_owned(), message: "the quota is used up".to_owned() }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_written_is_told_of_and_its_rotation_goes_on_from_there() {
+        use RotationPhase::{Detected, Verified, Written};
+        let last = in_phases("1.a.b", &[Written, Verified]);
+        let first = rotation(Some(&last), Some(last.clone()), &detected("new"), false, at(10)).expect("one");
+        assert_eq!((shown(Some(&first)), first.message.as_str()), (Some(("new", Detected)), "the quota is used up"));
+        assert_eq!(rotation(Some(&first), Some(last.clone()), &detected("new"), false, at(20)).as_ref(), Some(&first));
+        let written = in_phases("2.a.c", &[Detected, Written]);
+        let done = rotation(Some(&first), Some(written), &over("new"), true, at(30)).expect("one");
+        assert_eq!(done.times.iter().map(|time| time.phase).collect::<Vec<_>>(), [Detected, Written]);
+        assert_eq!((done.started.0, done.times[0].at.0), (at(10), at(10)));
+        // The source went back to what the Secret holds.
+        assert_eq!(rotation(Some(&first), Some(last), &over("last good"), false, at(30)), None);
+    }
+
+    #[test]
+    fn a_verdict_a_rollout_on_its_way_and_a_halt_stay_on_record_where_a_value_cannot_be_written() {
+        use RotationPhase::{Candidate, Detected, Halted, Rejected, Rolling, Written};
+        for phases in [&[Detected, Candidate][..], &[Detected, Candidate, Rejected]] {
+            let tried = in_phases("bad", phases);
+            let rolled = Some(in_phases("1.a.b", &[Written]));
+            for report in [detected("bad"), detected("another")] {
+                assert_eq!(rotation(Some(&tried), rolled.clone(), &report, false, at(9)).as_ref(), Some(&tried));
+            }
+        }
+        for phases in [&[Written, Rolling][..], &[Written, Rolling, Halted]] {
+            let rolled = in_phases("1.a.b", phases);
+            let shown = rotation(Some(&rolled), Some(rolled.clone()), &detected("new"), false, at(9));
+            assert_eq!(shown.as_ref(), Some(&rolled));
+        }
+    }
+
+    #[test]
+    fn p3_a_value_that_was_written_though_its_record_was_lost_is_no_candidate_any_more() {
+        use RotationPhase::{Candidate, Detected, Halted, Rolling, Written};
+        for (on_record, found) in [(Detected, Rolling), (Candidate, Halted)] {
+            let tried = in_phases("c", &[on_record]);
+            let rolled = in_phases("2.a.c", &[Written, found]);
+            for report in [detected("next"), pending("next"), CandidateReport::NotLooked] {
+                let shown = rotation(Some(&tried), Some(rolled.clone()), &report, false, at(9)).expect("one");
+                assert_eq!((shown.phase, shown.revision.as_str(), shown.started.0), (found, "2.a.c", at(1)));
+            }
+        }
     }
 
     #[test]

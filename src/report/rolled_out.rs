@@ -2,7 +2,7 @@
 
 use super::{Reason, RolloutReport, WorkloadReport, status::Conditions};
 use crate::{
-    api::{RolloutState, RotationStatus},
+    api::{RolloutState, RotationPhase, RotationStatus},
     rollout::WorkloadState,
 };
 
@@ -23,6 +23,7 @@ pub(super) fn report_rollout(conditions: &mut Conditions<'_>, kept: &mut Kept<'_
             *kept.rotation = kept.rotation.take().filter(|rotation| !rotation.previous.is_empty());
         }
         RolloutReport::Standing { revision, workloads, rotation, problem } => {
+            let joined = rotation.as_ref().filter(|rotation| rotation.phase == RotationPhase::Halted);
             let is_back = rotation.as_ref().is_some_and(|rotation| !rotation.taken_back.is_empty());
             let told = Told { workloads, is_back };
             // What does not exist has no pod that holds an older value.
@@ -31,6 +32,10 @@ pub(super) fn report_rollout(conditions: &mut Conditions<'_>, kept: &mut Kept<'_
                     .iter()
                     .all(|workload| matches!(workload.state, WorkloadState::RolledOut | WorkloadState::Missing));
             let (holds, reason, message) = match problem {
+                // Of another BotSecret's rollout that this value went along with.
+                _ if joined.is_some() && told.none(WorkloadState::Failed) => {
+                    (false, Reason::RolloutHalted, joined.map(|one| one.message.clone()).unwrap_or_default())
+                }
                 Some(problem) if told.none(WorkloadState::Failed) => (false, problem.reason, problem.message.clone()),
                 _ if complete && told.none(WorkloadState::Missing) => told.done(),
                 _ => told.open(),

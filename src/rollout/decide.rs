@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{PodFacts, Requirement, holds_older};
 use crate::{
-    api::{State, marker_annotation},
+    api::{State, WorkloadStatus, marker_annotation},
     watch::{UpdateStrategy, WorkloadFacts},
 };
 
@@ -36,10 +36,10 @@ impl WorkloadState {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Waiting => "Waiting",
-            Self::Rolling => "Rolling",
+            Self::Waiting => WorkloadStatus::WAITING,
+            Self::Rolling => WorkloadStatus::ROLLING,
             Self::RolledOut => "RolledOut",
-            Self::Failed => "Failed",
+            Self::Failed => WorkloadStatus::FAILED,
             Self::Paused => "Paused",
             Self::OnDelete => "OnDelete",
             Self::Partitioned => "Partitioned",

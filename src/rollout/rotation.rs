@@ -84,7 +84,8 @@ fn begun(before: Option<&RotationStatus>, course: &Course<'_>, now: Timestamp) -
         revision: course.revision.to_owned(),
         phase: RotationPhase::Written,
         started: Time(now),
-        times: vec![PhaseTime { phase: RotationPhase::Written, at: Time(now) }],
+        // It is written in the pass that reads it.
+        times: [RotationPhase::Detected, RotationPhase::Written].map(|phase| PhaseTime { phase, at: Time(now) }).into(),
         message: String::new(),
         previous: if kept.is_empty() { course.previous } else { kept }.to_owned(),
         taken_back: course.taken_back.unwrap_or_default().to_owned(),
@@ -144,7 +145,7 @@ mod tests {
     }
 
     fn waits() -> Place {
-        Place::Waiting { not_before: None, busy: None, underway: false, failed_before: false }
+        Place::Waiting { not_before: None, busy: None, underway: false, failed_before: false, joins: false }
     }
 
     fn after(before: Option<&RotationStatus>, revision: &str, places: &[Place], now: i64) -> Option<RotationStatus> {
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_rotation_goes_from_the_written_secret_to_verified_and_says_each_phase_once() {
-        use RotationPhase::{Halted, Rolling, Verified, Written};
+        use RotationPhase::{Detected, Halted, Rolling, Verified, Written};
         let mut rotation = None;
         for (number, (places, phase)) in [
             (vec![waits(), waits()], Written),
@@ -182,7 +183,7 @@ mod tests {
         }
         let rotation = rotation.expect("a rotation");
         let phases: Vec<_> = rotation.times.iter().map(|one| one.phase).collect();
-        assert_eq!(phases, [Written, Rolling, Halted, Rolling, Verified]);
+        assert_eq!(phases, [Detected, Written, Rolling, Halted, Rolling, Verified]);
         assert_eq!((rotation.started.0, rotation.message.as_str()), (at(0), ""));
     }
 
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_taken_back_is_the_end_of_the_rotation_that_brought_it() {
-        use RotationPhase::{Halted, RolledBack, Rolling, Verified, Written};
+        use RotationPhase::{Detected, Halted, RolledBack, Rolling, Verified, Written};
         let rolling = after(None, "2.k.f", &[Place::Underway, waits()], 1).expect("a rotation");
         let halted = after(Some(&rolling), "2.k.f", &[Place::Failed, waits()], 2).expect("a rotation");
         let back = |before: &RotationStatus, place: Place, now| {
@@ -246,12 +247,12 @@ mod tests {
         let done = back(&begun, Place::Verified, 4);
         assert_eq!(back(&done, Place::Verified, 5), done);
         let phases: Vec<_> = done.times.iter().map(|one| one.phase).collect();
-        assert_eq!(phases, [Written, Rolling, Halted, Rolling, RolledBack]);
+        assert_eq!(phases, [Detected, Written, Rolling, Halted, Rolling, RolledBack]);
         assert_eq!((done.revision.as_str(), done.started.0, done.message.as_str()), ("3.k.e", at(1), "why"));
         // Others that had the failed one follow in a round of their own.
         let round = Course { revision: "3.k.e", taken_back: Some("2.k.f"), next_round: true, ..course() };
         let second = next_rotation(Some(&begun), &round, at(7)).expect("a rotation");
-        assert_eq!((second.started.0, second.message.as_str(), second.times.len()), (at(7), "why", 5));
+        assert_eq!((second.started.0, second.message.as_str(), second.times.len()), (at(7), "why", 6));
         // Should the value before fail as well, it is said and goes no further.
         let twice = back(&begun, Place::Failed, 4);
         assert_eq!((twice.phase, twice.message.as_str()), (Halted, "failed as well"));

@@ -245,7 +245,9 @@ impl Engine {
             self.world.wrote_secret(facts, policy);
         }
         if let Some(object) = object {
-            self.world.wrote_bot_secret(object);
+            for (key, wake) in self.world.wrote_bot_secret(object) {
+                self.wake(key, wake, Instant::now());
+            }
         }
         if self.world.contains(&key) {
             self.memories.insert(key.clone(), memory);

@@ -129,11 +129,8 @@ fn take_written(observed: &mut Observed, memory: &mut Memory) {
 
 /// What must be known before anything else could not be looked at.
 async fn unseen(context: &Context, observed: &Observed, mut memory: Box<Memory>, error: &ApplyError) -> Done {
-    let problem = Problem::of_apply(error);
-    let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
-    let stale = failed(observed, &mut memory, &problem);
-    log_failure(&observed.bot_secret, &problem, memory.failures, news);
-    let outcome = Outcome { sync: SyncReport::Failed { problem, stale }, ..Outcome::default() };
+    let sync = not_synced(observed, &mut memory, Problem::of_apply(error));
+    let outcome = Outcome { sync, ..Outcome::default() };
     let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
     let again = [retry, memory.next_read].into_iter().flatten().min();
     let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
@@ -255,17 +252,29 @@ async fn sync(
             outcome.handled_refresh = asked;
         }
         Ok(Synced::GivenUp) => {}
+        Ok(Synced::Unwritten(problem, found)) => {
+            if let Some(fingerprint) = found {
+                outcome.candidate = CandidateReport::Detected { fingerprint, message: problem.message.clone() };
+            }
+            outcome.handled_refresh = asked;
+            outcome.sync = not_synced(observed, memory, problem);
+        }
         Err(problem) => {
-            let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
-            let stale = failed(observed, memory, &problem);
-            log_failure(&object, &problem, memory.failures, news);
             if problem.retry != Retry::Soon {
                 outcome.handled_refresh = asked;
             }
-            outcome.sync = SyncReport::Failed { problem, stale };
+            outcome.sync = not_synced(observed, memory, problem);
         }
     }
     outcome
+}
+
+/// Notes and logs why the Secret is not as it is to be.
+fn not_synced(observed: &Observed, memory: &mut Memory, problem: Problem) -> SyncReport {
+    let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
+    let stale = failed(observed, memory, &problem);
+    log_failure(&observed.bot_secret, &problem, memory.failures, news);
+    SyncReport::Failed { problem, stale }
 }
 
 /// Takes over what was written, or found to be so already.
@@ -305,12 +314,11 @@ fn tried(observed: &Observed, memory: &mut Memory, candidate: &CandidateReport) 
         CandidateReport::Rejected { message, .. } => {
             memory.candidate.looks = 0;
             let problem = trying::rejection(observed, message);
-            let news = memory.problem.as_ref().is_none_or(|before| before.message != problem.message);
-            let stale = failed(observed, memory, &problem);
-            log_failure(object, &problem, memory.failures, news);
-            SyncReport::Failed { problem, stale }
+            not_synced(observed, memory, problem)
         }
-        CandidateReport::NotLooked | CandidateReport::Over { .. } => SyncReport::NotDue,
+        CandidateReport::NotLooked | CandidateReport::Detected { .. } | CandidateReport::Over { .. } => {
+            SyncReport::NotDue
+        }
     }
 }
 

@@ -33,6 +33,9 @@ pub(super) enum Synced {
     Deleted(Problem),
     /// New data is being tried, or was rejected: nothing was written.
     Tried(CandidateReport),
+    /// It could not be tried, or not be written; with the keyed fingerprint of
+    /// new data.
+    Unwritten(Problem, Option<String>),
     /// The operator is to stop: nothing was read, nothing written.
     GivenUp,
 }
@@ -103,17 +106,33 @@ pub(super) async fn sync(
         return Ok(Synced::Applied(Box::new(applied)));
     }
     desired.origin = leasing::origin(object);
-    let before = before(context, observed, &desired);
-    if let Some(candidate) = Box::pin(trying::gate(context, observed, &desired, &before)).await? {
+    match Box::pin(try_and_write(context, observed, memory, &desired)).await {
+        // A lost race is run again at once.
+        Err(problem) if problem.retry != Retry::Soon => {
+            let found = trying::detected(context, observed, &desired);
+            Ok(Synced::Unwritten(problem, found))
+        }
+        result => result,
+    }
+}
+
+async fn try_and_write(
+    context: &Context,
+    observed: &Observed,
+    memory: &mut Memory,
+    desired: &Desired,
+) -> Result<Synced, Problem> {
+    let before = before(context, observed, desired);
+    if let Some(candidate) = Box::pin(trying::gate(context, observed, desired, &before)).await? {
         return Ok(Synced::Tried(candidate));
     }
-    Box::pin(taking_back::keep(context, observed, &desired)).await?;
+    Box::pin(taking_back::keep(context, observed, desired)).await?;
     let turn = context.writes.turn().await;
-    let applied = Box::pin(apply(&context.client, &desired, &context.digest_key, &before, context.now()))
+    let applied = Box::pin(apply(&context.client, desired, &context.digest_key, &before, context.now()))
         .await
         .map_err(|error| Problem::of_apply(&error))?;
     drop(turn);
-    Box::pin(trying::clean(context, observed, &desired, memory)).await;
+    Box::pin(trying::clean(context, observed, desired, memory)).await;
     Ok(Synced::Applied(Box::new(applied)))
 }
 

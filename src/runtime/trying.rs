@@ -89,6 +89,14 @@ async fn is_news(
     }
 }
 
+/// Keyed fingerprint of data that is other than what the Secret is known to hold.
+pub(super) fn detected(context: &Context, observed: &Observed, desired: &Desired) -> Option<String> {
+    let live = observed.secret.as_deref().filter(|facts| !facts.deleting)?;
+    let state = live.state_in(&desired.state_annotation())?;
+    let changes = candidate::changes(Some(state), &context.digest_key.id(), &desired.digests, &desired.quiet);
+    (changes == Some(true)).then(|| context.digest_key.fingerprint(&desired.rolling_digests()))
+}
+
 /// What is said of data that was rejected.
 pub(super) fn rejection(observed: &Observed, message: &str) -> Problem {
     let target = observed.bot_secret.target_name();

@@ -4,7 +4,10 @@
 use anyhow::{bail, ensure};
 use botsecret::api::RotationPhase;
 use botsecret_testbed::{AuditMark, wait_for};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Secret};
+use k8s_openapi::api::{
+    batch::v1::{CronJob, Job},
+    core::v1::Secret,
+};
 use kube::{
     Api,
     api::{ListParams, Patch, PatchParams},
@@ -143,7 +146,7 @@ async fn a_value_that_works_is_tried_first_then_written_then_rolled() -> Result 
         if phases.last() == Some(&"Verified") { Ok(Some(phases)) } else { bail!("{phases:?}") }
     })
     .await?;
-    ensure!(phases.starts_with(&["Candidate", "Written"]), "{phases:?}");
+    ensure!(phases.starts_with(&["Detected", "Candidate", "Written"]), "{phases:?}");
     // With no news there is nothing to ask, of Jobs and CronJobs neither.
     let mark = bench.cluster.audit().mark().await?;
     bench.until_more_reads(3).await?;
@@ -329,6 +332,30 @@ async fn a_source_that_changes_meanwhile_or_goes_back_takes_the_trial_along() ->
     until_tried().await?;
     bench.apply(bench.bot_secret(NAME, SOURCE)).await?;
     bench.until_all_hold("bot", 2, "2").await?;
+    until_clean(&bench).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_cannot_be_tried_yet_is_told_of_as_detected_and_goes_on_by_itself() -> Result {
+    let bench = Bench::new("verify-detected").await?;
+    scene(&bench, CHECK).await?;
+    let cron_jobs: Api<CronJob> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    cron_jobs.delete("try", &kube::api::DeleteParams::default()).await?;
+    rotate(&bench, "2").await?;
+    bench.until_failing(NAME, "VerifyInvalid").await?;
+    let rotation = bench.bot_secrets().get(NAME).await?.status.and_then(|status| status.rotation);
+    let told = rotation.as_ref().map(|one| (one.phase.name(), one.message.contains("CronJob try does not exist")));
+    ensure!(told == Some(("Detected", true)), "{rotation:?}");
+    ensure!(bench.value(NAME, "REVISION").await?.as_deref() == Some("1"), "the Secret was written");
+    let before = bench.bot_secrets().get(NAME).await?.metadata.resource_version;
+    bench.until_more_reads(2).await?;
+    let after = bench.bot_secrets().get(NAME).await?.metadata.resource_version;
+    ensure!(before == after, "told again and again");
+    bench.apply(cron_job("try", CHECK)).await?;
+    bench.until_all_hold("bot", 2, "2").await?;
+    let phases = phases(&bench).await?;
+    ensure!(phases.starts_with(&["Detected", "Candidate", "Written"]), "{phases:?}");
+    ensure!(bench.rollouts("bot").await? == 2, "one rollout");
     until_clean(&bench).await
 }
 

@@ -6,7 +6,7 @@
 //! Secret calls `next_state`, as `apply` does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     pin::pin,
     sync::Arc,
     task::{Context as Wakes, Poll, Waker},
@@ -218,7 +218,7 @@ impl Shop {
             secret: None,
             lost: None,
             workloads,
-            shared: HashSet::new(),
+            shared: HashMap::new(),
             rollouts_served: false,
             older_rival: None,
             younger_rivals: Vec::new(),

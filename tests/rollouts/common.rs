@@ -263,8 +263,13 @@ pub const LONG: Duration = Duration::from_secs(240);
 
 /// Waits until the rotation is in this phase; answers what it says.
 pub async fn until_phase(bench: &Bench, phase: RotationPhase) -> Result<String> {
+    until_phase_of(bench, NAME, phase).await
+}
+
+/// The same of the BotSecret of this name.
+pub async fn until_phase_of(bench: &Bench, name: &str, phase: RotationPhase) -> Result<String> {
     wait_for(&format!("the rotation to be {}", phase.name()), LONG, async || {
-        let status = bench.bot_secrets().get(NAME).await?.status.unwrap_or_default();
+        let status = bench.bot_secrets().get(name).await?.status.unwrap_or_default();
         match status.rotation {
             Some(rotation) if rotation.phase == phase => Ok(Some(rotation.message)),
             other => bail!("{other:?}; {:?}", status.rollout),

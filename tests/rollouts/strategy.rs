@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use crate::{
     common::{
-        LONG, NAME, SOURCE, delivered, deployment, expect_rollouts, follow, is_rolling, patches, picky, rotate, scene,
-        served_throughout, until_phase, until_rolled_out, until_state,
+        LONG, NAME, SOURCE, delivered, deployment, expect_rollouts, follow, is_rolling, make_picky, patches, picky,
+        rotate, scene, served_throughout, until_phase, until_phase_of, until_rolled_out, until_state,
     },
     support::{Bench, Result},
 };
@@ -238,6 +238,57 @@ async fn two_bot_secrets_of_one_workload_that_rotate_together_roll_it_once() -> 
         }
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_fails_halts_every_rotation_that_joined_its_rollout() -> Result {
+    let bench = Bench::new("joined").await?;
+    bench.kubernetes_store("source").await?;
+    rotate(&bench, "1").await?;
+    bench.put_source("second", &[("SECOND", "1")]).await?;
+    let mut shared = deployment("bot", 1);
+    make_picky(&mut shared);
+    shared["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+        json!([{ "secretRef": { "name": NAME } }, { "secretRef": { "name": "second" } }]);
+    let mut other = deployment("another", 1);
+    other["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{ "secretRef": { "name": "second" } }]);
+    for bot in [shared, other] {
+        bench.apply(bot).await?;
+    }
+    bench.apply(bench.bot_secret(NAME, SOURCE)).await?;
+    let mut second = bench.bot_secret("second", "second");
+    let open = second.clone();
+    second["spec"]["rollout"] = json!({ "window": [{ "schedule": "0 0 31 12 *", "duration": "1m" }] });
+    bench.apply(second).await?;
+    for name in [NAME, "second"] {
+        bench.until_condition(name, "RolledOut", "True").await?;
+    }
+    bench.until_all_hold("bot", 1, "1").await?;
+    bench.put_source("second", &[("SECOND", "2")]).await?;
+    let waits = until_phase_of(&bench, "second", RotationPhase::Written).await?;
+    ensure!(waits.contains("rollout.window"), "{waits}");
+    // By the second that it was written in it must have been there.
+    let written = Instant::now();
+    wait_for("the second to be over", LONG, async || Ok((written.elapsed().as_secs() >= 1).then_some(()))).await?;
+    rotate(&bench, "bad").await?;
+    until_phase(&bench, RotationPhase::Halted).await?;
+    let message = until_phase_of(&bench, "second", RotationPhase::Halted).await?;
+    let wanted = format!("Deployment bot failed in the rollout for BotSecret {NAME}");
+    ensure!(message.starts_with(&wanted), "{message}");
+    let (status, reason, told) = bench.condition("second", "RolledOut").await?.unwrap_or_default();
+    ensure!((status.as_str(), reason.as_str()) == ("False", "RolloutHalted") && told == message, "{told}");
+    // It is halted, whatever its windows say.
+    bench.apply(open).await?;
+    bench.until_more_reads(5).await?;
+    expect_rollouts(&bench, &["bot"], 1).await?;
+    expect_rollouts(&bench, &["another"], 0).await?;
+    rotate(&bench, "2").await?;
+    bench.until_all_hold("bot", 1, "2").await?;
+    for name in [NAME, "second"] {
+        bench.until_condition(name, "RolledOut", "True").await?;
+    }
+    expect_rollouts(&bench, &["bot"], 2).await?;
+    expect_rollouts(&bench, &["another"], 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,8 @@ pub enum Place {
         not_before: Option<Timestamp>,
         /// What keeps it from rolling that only events end.
         busy: Option<String>,
+        /// Whether that is a rollout for another BotSecret, which it goes along with.
+        joins: bool,
         /// Whether a rollout that we began, of an earlier revision, is still
         /// under way.
         underway: bool,
@@ -55,6 +57,8 @@ pub struct Standing<'a> {
 pub struct Bounds {
     /// When this rotation began.
     pub started: Timestamp,
+    /// When the newest value was written.
+    pub changed: Timestamp,
     /// Places left in the namespace and the cluster.
     pub places: usize,
     /// A value ends: windows and intervals count no more.
@@ -84,6 +88,12 @@ impl Turns {
         self.again = Some(self.again.map_or(at, |before| before.min(at)));
     }
 }
+
+/// For how long a value must have stayed before those which rolled for an earlier
+/// one roll again: changes that come in a burst are one more rollout, not several.
+const SETTLED: SignedDuration = SignedDuration::from_secs(10);
+/// However often it changes: the newest waits no longer after the last rollout.
+const UNSETTLED_MOST: SignedDuration = SignedDuration::from_mins(1);
 
 fn text((kind, name): Named<'_>) -> String {
     format!("{} {name}", kind.name())
@@ -136,16 +146,28 @@ pub fn turns(
         !failed_before(one) && one.rolled_at.is_some_and(|at| at >= bounds.started)
     };
     let (second_round, first_round): (Vec<_>, Vec<_>) = ready.into_iter().partition(again);
-    grant(rollout, standings, first_round, running, bounds, &mut turns);
-    if turns.go.is_empty() && running == 0 && !second_round.is_empty() {
-        turns.next_round = true;
-        grant(rollout, standings, second_round, running, bounds, &mut turns);
-    } else {
-        for index in second_round {
-            turns.wait(index, "it has this rotation's rollout; the newest value comes with the next");
-        }
+    grant(rollout, standings, first_round, running, (bounds, now), &mut turns);
+    let is_over = turns.go.is_empty() && running == 0 && !second_round.is_empty();
+    let unsettled = unsettled_until(standings, bounds, now).filter(|_| is_over);
+    if is_over && unsettled.is_none() {
+        grant(rollout, standings, second_round, running, (bounds, now), &mut turns);
+        turns.next_round = !turns.go.is_empty();
+        return Ok(turns);
+    }
+    for index in second_round {
+        turns.wait(index, "it has this rotation's rollout; the newest value comes with the next");
+    }
+    if let Some(at) = unsettled {
+        turns.look_at(at);
     }
     Ok(turns)
+}
+
+/// Until when the newest value may still be followed by another of its burst.
+fn unsettled_until(standings: &[Standing<'_>], bounds: Bounds, now: Timestamp) -> Option<Timestamp> {
+    let last = standings.iter().filter_map(|one| one.rolled_at).max()?;
+    let until = bounds.changed.checked_add(SETTLED).ok()?.min(last.checked_add(UNSETTLED_MOST).ok()?);
+    (until > now && !bounds.urgent).then_some(until)
 }
 
 /// Gives as many of these their turn as there are places for.
@@ -154,7 +176,7 @@ fn grant(
     standings: &[Standing<'_>],
     mut ready: Vec<usize>,
     running: usize,
-    bounds: Bounds,
+    (bounds, now): (Bounds, Timestamp),
     turns: &mut Turns,
 ) {
     ready.sort_by_key(|index| rank(rollout, &standings[*index]));
@@ -169,7 +191,8 @@ fn grant(
         } else if turns.go.len() >= bounds.places {
             Some("the operator's own limit of rollouts at once is reached".to_owned())
         } else {
-            unproven(standings, &able, one, &granted)
+            let canary = awaited_canary(rollout, standings, one, now).filter(|_| !bounds.urgent);
+            canary.or_else(|| unproven(standings, &able, one, &granted))
         };
         if let Some(why) = why {
             turns.wait(index, why);
@@ -258,6 +281,17 @@ fn rank<'a>(rollout: &Rollout, one: &Standing<'a>) -> (bool, Reverse<bool>, Reve
     let entry = rollout.order.iter().find(|entry| (entry.kind, entry.name.as_str()) == one.named);
     let weight = entry.and_then(|entry| entry.weight).unwrap_or(0);
     (one.ill_before, Reverse(failed), Reverse(canary), weight, one.named.0.name(), one.named.1)
+}
+
+/// Why this one waits for the canary, where that one waits for what ends by itself.
+fn awaited_canary(rollout: &Rollout, standings: &[Standing<'_>], one: &Standing<'_>, now: Timestamp) -> Option<String> {
+    let canary = rollout.canary.as_ref()?;
+    let canary = standings.iter().find(|other| (canary.kind, canary.name.as_str()) == other.named)?;
+    let is_first = canary.named != one.named && canary.revision == one.revision && !canary.ill_before;
+    let is_first = is_first && !failed_before(one);
+    let Place::Waiting { not_before, joins, .. } = &canary.place else { return None };
+    let is_soon = *joins || not_before.is_some_and(|at| at > now);
+    (is_first && is_soon).then(|| format!("{} is the canary and gets the new value first", text(canary.named)))
 }
 
 /// Why this one must not get its value yet: another gets it first, alone. `able`

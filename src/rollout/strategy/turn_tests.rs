@@ -13,7 +13,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn waits() -> Place {
-    Place::Waiting { not_before: None, busy: None, underway: false, failed_before: false }
+    Place::Waiting { not_before: None, busy: None, underway: false, failed_before: false, joins: false }
 }
 
 fn one(name: &'static str, place: Place) -> Standing<'static> {
@@ -21,7 +21,7 @@ fn one(name: &'static str, place: Place) -> Standing<'static> {
 }
 
 fn bounds() -> Bounds {
-    Bounds { started: at(NOW - 60), places: usize::MAX, urgent: false }
+    Bounds { started: at(NOW - 60), changed: at(NOW - 20), places: usize::MAX, urgent: false }
 }
 
 fn decided(rollout: &Rollout, standings: &[Standing<'_>]) -> Turns {
@@ -76,7 +76,7 @@ fn nobody_follows_where_one_failed() {
 #[test]
 fn who_failed_on_the_last_value_is_first_and_who_was_ill_is_last() {
     let rollout = Rollout { max_concurrent: Some(1), ..Rollout::default() };
-    let failed = Place::Waiting { not_before: None, busy: None, underway: false, failed_before: true };
+    let failed = Place::Waiting { not_before: None, busy: None, underway: false, failed_before: true, joins: false };
     let ill = Standing { ill_before: true, ..one("a", waits()) };
     assert_eq!(go(&rollout, &[ill.clone(), one("b", waits()), one("c", failed)]), ["c"]);
     assert_eq!(go(&rollout, &[ill.clone(), one("b", waits())]), ["b"]);
@@ -119,15 +119,20 @@ fn those_which_come_after_each_other_in_a_circle_or_after_an_ill_one_do_not_wait
     let ill = || Standing { ill_before: true, ..one("b", waits()) };
     let rollout = Rollout { order: vec![entry("a", 0, &["b"])], ..Rollout::default() };
     assert_eq!(go(&rollout, &[one("a", waits()), ill()]), ["b"]);
-    let refused =
-        Place::Waiting { not_before: None, busy: Some("refused".to_owned()), underway: false, failed_before: false };
+    let refused = Place::Waiting {
+        not_before: None,
+        busy: Some("refused".to_owned()),
+        underway: false,
+        failed_before: false,
+        joins: false,
+    };
     assert_eq!(go(&Rollout::default(), &[one("a", refused), ill()]), ["b"]);
 }
 
 #[test]
 fn the_next_value_comes_to_the_one_that_failed_whatever_the_interval() {
     let rollout = Rollout { min_interval: Some(Timeout(Duration::from_secs(86_400))), ..Rollout::default() };
-    let failed = Place::Waiting { not_before: None, busy: None, underway: false, failed_before: true };
+    let failed = Place::Waiting { not_before: None, busy: None, underway: false, failed_before: true, joins: false };
     let failed = Standing { rolled_at: Some(at(NOW - 30)), ..one("b", failed) };
     assert_eq!(go(&rollout, &[one("a", waits()), failed]), ["b"]);
 }
@@ -166,9 +171,20 @@ fn one_that_was_ill_and_those_that_had_their_turn_do_not_wait_for_each_other() {
 
 #[test]
 fn what_others_do_with_a_workload_is_waited_for() {
-    let busy =
-        Place::Waiting { not_before: None, busy: Some("it rolls".to_owned()), underway: false, failed_before: false };
-    let soon = Place::Waiting { not_before: Some(at(NOW + 2)), busy: None, underway: false, failed_before: false };
+    let busy = Place::Waiting {
+        not_before: None,
+        busy: Some("it rolls".to_owned()),
+        underway: false,
+        failed_before: false,
+        joins: false,
+    };
+    let soon = Place::Waiting {
+        not_before: Some(at(NOW + 2)),
+        busy: None,
+        underway: false,
+        failed_before: false,
+        joins: false,
+    };
     let found = decided(&Rollout::default(), &[one("a", busy), one("b", soon)]);
     assert!(found.go.is_empty());
     assert_eq!((found.waits[&0].as_str(), found.again), ("it rolls", Some(at(NOW + 2))));
@@ -185,12 +201,54 @@ fn changes_that_come_while_others_roll_are_merged_into_one_more_round() {
     assert_eq!((next.go, next.next_round), (vec![0], true));
 }
 
+#[test]
+fn a_burst_of_changes_is_one_more_round_and_one_that_never_ends_delays_the_newest_no_longer_than_a_minute() {
+    let decided = |rolled: i64, changed: i64, urgent: bool| {
+        let rolled = |name| Standing { rolled_at: Some(at(NOW - rolled)), ..one(name, waits()) };
+        let bounds = Bounds { started: at(NOW - 300), changed: at(NOW - changed), urgent, ..bounds() };
+        turns(&Rollout::default(), &[rolled("a"), rolled("b")], bounds, at(NOW)).expect("turns")
+    };
+    let soon = decided(30, 3, false);
+    assert_eq!((soon.go, soon.next_round, soon.again), (vec![], false, Some(at(NOW + 7))));
+    assert_eq!(soon.waits[&0], "it has this rotation's rollout; the newest value comes with the next");
+    assert_eq!(decided(30, 10, false).go, [0]);
+    assert_eq!(decided(56, 1, false).again, Some(at(NOW + 4)), "however often it changes");
+    assert_eq!(decided(60, 1, false).go, [0]);
+    assert_eq!(decided(30, 1, true).go, [0], "what ends waits for nothing");
+}
+
+#[test]
+fn a_canary_that_is_held_up_for_a_moment_is_waited_for_and_one_that_is_refused_is_not() {
+    let canary = Canary { kind: WorkloadKind::Deployment, name: "z".to_owned(), healthy_for: None };
+    let rollout = Rollout { canary: Some(canary), ..Rollout::default() };
+    let held = |not_before: Option<i64>, joins, revision: &'static str| {
+        let busy = not_before.is_none().then(|| "why".to_owned());
+        let place = Place::Waiting {
+            not_before: not_before.map(|at_| at(NOW + at_)),
+            busy,
+            joins,
+            underway: false,
+            failed_before: false,
+        };
+        [one("a", waits()), Standing { revision, ..one("z", place) }]
+    };
+    let waiting = decided(&rollout, &held(Some(2), false, "2.k.f"));
+    assert_eq!((waiting.go.len(), waiting.again), (0, Some(at(NOW + 2))));
+    assert_eq!(waiting.waits[&0], "Deployment z is the canary and gets the new value first");
+    assert!(go(&rollout, &held(None, true, "2.k.f")).is_empty(), "it rolls for another BotSecret");
+    assert_eq!(go(&rollout, &held(None, false, "2.k.f")), ["a"], "refused");
+    assert_eq!(go(&rollout, &held(Some(2), false, "1.k.f")), ["a"], "another change");
+    let ill = held(Some(2), false, "2.k.f").map(|one| Standing { ill_before: one.named.1 == "z", ..one });
+    assert_eq!(go(&rollout, &ill), ["a"], "it would prove nothing");
+}
+
 fn places() -> impl Strategy<Value = Place> {
     prop_oneof![
         4 => (any::<bool>(), any::<bool>(), prop::option::of(-5_i64..5)).prop_map(|(underway, failed_before, wait)| {
             Place::Waiting {
                 not_before: wait.map(|wait| at(NOW + wait)),
                 busy: underway.then(|| "its last rollout is not over".to_owned()),
+                joins: false,
                 underway,
                 failed_before,
             }

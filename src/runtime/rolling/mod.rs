@@ -134,6 +134,7 @@ impl Standings {
             let status = &seen.report.status;
             format!("{} {} failed on the {value}: {}", status.kind, status.name, status.message)
         });
+        let why = why.or_else(|| scene.iter().find_map(|seen| joined(eye, seen)));
         let why = why.or_else(|| turns.waits.values().next().cloned());
         let revision = eye.state.revision.to_string();
         let status = eye.object.status.as_ref();
@@ -156,7 +157,8 @@ impl Standings {
         for (index, seen) in scene.iter().enumerate() {
             let mut report = seen.report.clone();
             if report.state == WorkloadState::Waiting {
-                report.status.message = turns.waits.get(&index).cloned().unwrap_or_default();
+                let why = joined(eye, seen).or_else(|| turns.waits.get(&index).cloned());
+                report.status.message = why.unwrap_or_default();
             }
             workloads.push(report);
         }
@@ -215,7 +217,9 @@ async fn take_turns<'a>(
     for _ in 0..=2 * scene.len() {
         let standings: Vec<_> = scene.iter().map(|seen| standing(seen, eye.place(seen))).collect();
         let running = standings.iter().filter(|one| is_running(&one.place)).count();
-        let bounds = Bounds { started: if next_round { eye.now } else { started }, places: usize::MAX, urgent };
+        let changed = scene.iter().map(|seen| seen.one.requirement.written_at).max().unwrap_or(eye.now);
+        let started = if next_round { eye.now } else { started };
+        let bounds = Bounds { started, changed, places: usize::MAX, urgent };
         let mut turns = match turns(eye.rollout, &standings, bounds, eye.now) {
             Ok(turns) => turns,
             Err(error) => {
@@ -225,7 +229,8 @@ async fn take_turns<'a>(
         };
         next_round |= turns.next_round;
         turns.next_round = next_round;
-        let undone: Vec<_> = (0..scene.len()).filter(|index| is_undone(scene, *index)).collect();
+        let is_halted = standings.iter().any(|one| one.place == Place::Failed);
+        let undone: Vec<_> = (0..scene.len()).filter(|index| !is_halted && is_undone(scene, *index)).collect();
         if !undone.is_empty() {
             turns.go = undone;
         }
@@ -265,11 +270,18 @@ async fn take_turns<'a>(
 /// Whether its rollout was begun and then undone by somebody, so that it goes on
 /// with the place that it has.
 fn is_undone(scene: &[Seen<'_>], index: usize) -> bool {
-    let halted = scene.iter().any(|seen| seen.report.state == WorkloadState::Failed);
-    !halted
-        && scene.get(index).is_some_and(|seen| {
-            seen.report.state == WorkloadState::Waiting && seen.report.status.patches > 0 && seen.refused.is_none()
-        })
+    scene.get(index).is_some_and(|seen| {
+        seen.report.state == WorkloadState::Waiting && seen.report.status.patches > 0 && seen.refused.is_none()
+    })
+}
+
+/// Why one is halted that failed while it rolled for another BotSecret.
+fn joined(eye: Eye<'_>, seen: &Seen<'_>) -> Option<String> {
+    let bot_secret = eye.halted_with(seen)?;
+    let (kind, name) = seen.name();
+    Some(format!(
+        "{kind} {name} failed in the rollout for BotSecret {bot_secret}, which takes this value along: it goes on when that one does",
+    ))
 }
 
 /// Rolls one whose turn it is. False where a fresh look shows it elsewhere than

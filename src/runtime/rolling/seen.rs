@@ -1,7 +1,7 @@
 //! One workload as a pass sees it: from the status, the watch, or a fresh read
 //! where those do not say enough.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,7 +13,7 @@ use crate::{
     plan::Memory,
     report::WorkloadReport,
     rollout::{Looked, Place, RollOutError, Step, Task, WorkloadState, handed, look},
-    watch::WorkloadFacts,
+    watch::{Elsewhere, WorkloadFacts},
 };
 
 /// For how long a workload of several BotSecrets waits whether another of them
@@ -43,8 +43,9 @@ pub(super) struct Eye<'a> {
     pub(super) object: &'a BotSecret,
     pub(super) rollout: &'a Rollout,
     pub(super) state: &'a State,
-    /// UIDs of workloads that use Secrets of several BotSecrets.
-    pub(super) shared: &'a std::collections::HashSet<String>,
+    /// UIDs of workloads that use Secrets of several BotSecrets, and how they fare
+    /// with the others.
+    pub(super) shared: &'a HashMap<String, Elsewhere>,
     pub(super) now: Timestamp,
 }
 
@@ -172,6 +173,7 @@ impl<'a> Eye<'a> {
         let status = &seen.report.status;
         let ill = status.unhealthy_before && !status.message.is_empty();
         match seen.report.state {
+            WorkloadState::Waiting if self.halted_with(seen).is_some() => Place::Failed,
             WorkloadState::Waiting => self.waiting(seen),
             WorkloadState::Failed => Place::Failed,
             WorkloadState::Rolling if is_underway(status) && !ill => Place::Underway,
@@ -181,6 +183,41 @@ impl<'a> Eye<'a> {
         }
     }
 
+    /// The BotSecret in whose rollout it failed that this value went along with: then
+    /// this one is halted as well, until the other goes on.
+    pub(super) fn halted_with(self, seen: &Seen<'_>) -> Option<&'a str> {
+        let (bot_secret, began) = self.shared.get(&seen.report.status.uid)?.failed.as_ref()?;
+        // What was rolled before this value came says nothing about it, and what
+        // comes after a failure is to mend it.
+        let joined = seen.one.requirement.written_at.as_second() <= began.as_second();
+        let mends = seen.report.status.failed_before || self.state.taken_back.is_some();
+        (joined && !mends && seen.report.state == WorkloadState::Waiting).then_some(bot_secret)
+    }
+
+    /// What it rolls for, or is to, so that this value goes along.
+    fn rolls_for(self, seen: &Seen<'_>, facts: Option<&WorkloadFacts>) -> Option<String> {
+        let status = &seen.report.status;
+        let elsewhere = self.shared.get(&status.uid);
+        let mends = status.failed_before || self.state.taken_back.is_some();
+        let written = seen.one.requirement.written_at;
+        // What is to mend it waits for no other, unless that brings it already.
+        let rolls = elsewhere.and_then(|elsewhere| elsewhere.rolls.as_ref());
+        let rolls = rolls.filter(|(_, since)| !mends || *since > written);
+        let rolls = rolls.or_else(|| elsewhere.filter(|_| !mends)?.mends.as_ref());
+        if let Some((bot_secret, _)) = rolls.filter(|(_, since)| self.in_time(Some(&Time(*since)))) {
+            return Some(format!("it rolls for BotSecret {bot_secret}, and takes what changed here along"));
+        }
+        if mends {
+            return None;
+        }
+        // A rollout that failed takes nothing along any more.
+        let failed = elsewhere.is_some_and(|elsewhere| elsewhere.failed.is_some());
+        let moving = facts.filter(|_| !failed && self.in_time(status.since.as_ref()))?;
+        let ours = marker_annotation(self.object.target_name());
+        let other = moving.markers.keys().find(|name| **name != ours)?.split('/').nth(1)?;
+        Some(format!("it rolls for Secret {other}, and takes what changed here along"))
+    }
+
     fn waiting(self, seen: &Seen<'_>) -> Place {
         let status = &seen.report.status;
         let facts = seen.looked.as_ref().map(|looked| &looked.workload).or(seen.one.facts);
@@ -188,21 +225,18 @@ impl<'a> Eye<'a> {
         let by_itself = |facts: &&WorkloadFacts| handed(facts) == WorkloadState::Rolling;
         let moving = facts.filter(by_itself).filter(|facts| !facts.progress.settled && !facts.progress.failed);
         let underway = moving.is_some() && self.in_time(status.rolled_at.as_ref()) && !status.failed_before;
-        let is_open = self.in_time(status.since.as_ref()) && !status.failed_before;
-        let other = moving.filter(|_| is_open).and_then(|facts| {
-            let ours = marker_annotation(self.object.target_name());
-            facts.markers.keys().find(|name| **name != ours).and_then(|name| name.split('/').nth(1))
-        });
+        let other = self.rolls_for(seen, moving);
+        let joins = other.is_some() && !underway && seen.refused.is_none();
         let busy = if let Some(refused) = &seen.refused {
             Some(refused.clone())
         } else if underway {
             Some("its last rollout is not over".to_owned())
         } else {
-            other.map(|secret| format!("it rolls for Secret {secret}, and takes what changed here along"))
+            other
         };
-        let shared = facts.is_some_and(|facts| self.shared.contains(&facts.uid));
+        let shared = facts.is_some_and(|facts| self.shared.contains_key(&facts.uid));
         let not_before = seen.one.requirement.written_at.checked_add(TOGETHER).ok().filter(|_| shared);
-        Place::Waiting { not_before, busy, underway, failed_before: status.failed_before }
+        Place::Waiting { not_before, busy, joins, underway, failed_before: status.failed_before }
     }
 
     /// Whether what began then may still be on its way.

@@ -89,7 +89,7 @@ impl<'a> Scene<'a> {
         // What is wanted at once joins the rollout that is under way.
         let is_wanted = demanded_since(&self.observed.bot_secret).is_some();
         let holds = |phase| match phase {
-            RotationPhase::Candidate => true,
+            RotationPhase::Detected | RotationPhase::Candidate => true,
             RotationPhase::Halted => !is_wanted,
             phase => is_open(phase) && !is_wanted,
         };

@@ -88,16 +88,18 @@ fn waiting(memory: &mut Memory) -> Back {
 }
 
 /// The revision that is to be taken back: a workload failed on what the Secret
-/// holds, and that is not the value before already. What somebody asks for by an
-/// edit is read first.
+/// holds, and that is not the value before already. One that failed for another
+/// BotSecret is that one's to mend. What somebody asks for by an edit is read first.
 fn failed(object: &BotSecret, observed: &Observed) -> Option<Revision> {
     let state = syncing::state_of(observed).filter(|state| state.taken_back.is_none())?;
     let status = object.status.as_ref()?;
     let rotation = status.rotation.as_ref()?;
     let is_halted = rotation.phase == RotationPhase::Halted && rotation.revision == state.revision.to_string();
+    let workloads = status.rollout.iter().flat_map(|rollout| &rollout.workloads);
+    let is_ours = workloads.into_iter().any(WorkloadStatus::has_failed);
     let is_read = status.observed_generation == object.metadata.generation;
     let may = object.spec.suspend != Some(true) && object.metadata.deletion_timestamp.is_none();
-    (rolls_back(object) && is_halted && is_read && may).then(|| state.revision.clone())
+    (rolls_back(object) && is_halted && is_ours && is_read && may).then(|| state.revision.clone())
 }
 
 fn rolls_back(object: &BotSecret) -> bool {
@@ -145,7 +147,7 @@ async fn take_back(
         Verdict::Tried => return Ok(Step::Tried),
         Verdict::NotGood(why) => return Ok(Step::Refused(format!("the value before is not known to be good: {why}"))),
     };
-    leasing::restore(memory, back);
+    leasing::restore(memory, back, context.now());
     let applied = write(context, observed, previous, failed, None).await?;
     if object.spec.verify.is_some() {
         memory.candidate.is_clean = false;
@@ -250,7 +252,8 @@ pub(super) async fn hold_off(
 /// Whether it is being tried once more, since somebody asked for it.
 fn is_asked_for(object: &BotSecret, failed: &Revision) -> bool {
     let rotation = object.status.as_ref().and_then(|status| status.rotation.as_ref());
-    rotation.is_some_and(|one| one.phase == RotationPhase::Candidate && one.revision == failed.fingerprint)
+    let on_its_way = [RotationPhase::Detected, RotationPhase::Candidate];
+    rotation.is_some_and(|one| on_its_way.contains(&one.phase) && one.revision == failed.fingerprint)
 }
 
 /// What the Secret says that it took back, or the status where the Secret is gone.
@@ -352,7 +355,7 @@ pub(super) async fn forget(
     };
     // A rotation that is not written yet is none of the rollout's, and what was not
     // written may have been all the same.
-    let not_yet = [RotationPhase::Candidate, RotationPhase::Rejected];
+    let not_yet = [RotationPhase::Detected, RotationPhase::Candidate, RotationPhase::Rejected];
     let is_open = recorded.is_some_and(|recorded| not_yet.contains(&recorded.phase))
         || matches!(outcome.sync, SyncReport::Failed { .. });
     let Some(rotation) = rotation.filter(|rotation| !rotation.previous.is_empty()) else {

@@ -19,6 +19,7 @@ impl World {
         let mut wakes = Vec::new();
         for (key, old) in gone {
             wakes.push((key.clone(), Wake::Look));
+            wakes.extend(self.wakes_of_failures(&key, Some(&old), None));
             let target = ObjectKey::new(&key.namespace, old.target_name());
             self.untarget(&target, &key.name);
             wakes.extend(self.writers_of(&target).into_iter().map(|key| (key, Wake::Read)));
@@ -45,6 +46,7 @@ impl World {
                 }
             }
             self.by_target.entry(target).or_default().insert(key.name.clone());
+            wakes.extend(self.wakes_of_failures(&key, known.as_deref(), Some(&object)));
             let wake = if known.is_some_and(|old| !asks_for_a_read(&old, &object)) { Wake::Look } else { Wake::Read };
             wakes.push((key.clone(), wake));
             self.bot_secrets.put(key, Arc::new(*object));
@@ -93,15 +95,18 @@ impl World {
             .collect()
     }
 
-    /// The same for a BotSecret whose status was written.
-    pub fn wrote_bot_secret(&mut self, object: BotSecret) {
+    /// The same for a BotSecret whose status was written. Says whom else that
+    /// concerns.
+    pub fn wrote_bot_secret(&mut self, object: BotSecret) -> Vec<(ObjectKey, Wake)> {
         let key = key_of(&object.metadata);
-        let newer = self.bot_secrets.get(&key).is_some_and(|known| {
-            known.metadata.uid == object.metadata.uid && !is_older(&object.metadata, &known.metadata)
-        });
-        if newer {
-            self.bot_secrets.put(key, Arc::new(object));
-        }
+        let known = self
+            .bot_secrets
+            .get(&key)
+            .filter(|known| known.metadata.uid == object.metadata.uid && !is_older(&object.metadata, &known.metadata));
+        let Some(known) = known.cloned() else { return Vec::new() };
+        let wakes = self.wakes_of_failures(&key, Some(&known), Some(&object));
+        self.bot_secrets.put(key, Arc::new(object));
+        wakes
     }
 }
 

@@ -2,6 +2,7 @@
 //! in, keys of BotSecrets come out.
 
 mod bot_secrets;
+mod elsewhere;
 mod observe;
 mod referred;
 mod secrets;
@@ -22,7 +23,7 @@ use crate::{
     report::Reason,
 };
 
-pub use types::{AccountFacts, Change, ObjectKey, Observed, Scoped, StoreProblem, Wake};
+pub use types::{AccountFacts, Change, Elsewhere, ObjectKey, Observed, Scoped, StoreProblem, Wake};
 
 /// The index.
 #[derive(Debug, Default)]

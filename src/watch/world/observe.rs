@@ -29,7 +29,7 @@ impl World {
         };
         let shared = workloads.iter().filter(|facts| facts.uses.iter().any(|usage| of_another(&usage.secret)));
         Some(Observed {
-            shared: shared.map(|facts| facts.uid.clone()).collect(),
+            shared: shared.map(|facts| (facts.uid.clone(), self.elsewhere(key, facts))).collect(),
             stores: store_refs(&object)
                 .map(|reference| (reference.clone(), self.resolve(&key.namespace, reference)))
                 .collect(),

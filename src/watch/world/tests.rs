@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use kube::api::ObjectMeta;
 use serde_json::json;
 
-use super::{AccountFacts, Change, ObjectKey, Scoped, Wake, World};
+use super::{AccountFacts, Change, Elsewhere, ObjectKey, Scoped, Wake, World};
 use crate::{
     api::{BotSecret, BotSecretStore, CreationPolicy, LABEL_OWNER, WorkloadKind},
     fetch::SecretVersion,
@@ -119,6 +119,46 @@ fn workloads_are_kept_by_what_they_use_and_not_at_all_without() {
     assert_eq!(world.observe(&key("one")).expect("there").workloads.len(), 1);
     assert_eq!(world.take("", view(None)), [(key("one"), Wake::Look)], "the one that it used");
     assert!(world.observe(&key("one")).expect("there").workloads.is_empty());
+}
+
+#[test]
+fn p3_a_failure_of_a_workload_is_shown_to_the_other_botsecrets_that_it_uses_and_wakes_them() {
+    let mut world = world_of(&[bot_secret("one", 1, "a"), bot_secret("two", 2, "b"), bot_secret("three", 3, "c")]);
+    let env = json!([{ "secretRef": { "name": "a" } }, { "secretRef": { "name": "b" } }]);
+    let view = json!({ "metadata": { "name": "bot", "namespace": "ns", "uid": "d" },
+        "spec": { "selector": {}, "template": { "spec": { "containers": [{ "name": "c", "envFrom": env }] } } } });
+    let view: DeploymentView = serde_json::from_value(view).expect("a Deployment");
+    world.take("", Change::Workload(WorkloadKind::Deployment, Scoped::Put(Box::new(view.facts()))));
+    let told = |version, state: &str| {
+        let mut object = bot_secret("one", version, "a");
+        let workload = json!({ "kind": "Deployment", "name": "bot", "uid": "d", "revision": "2.k.f", "state": state,
+            "patches": 1, "since": "2026-01-01T00:00:09Z", "rolledAt": "2026-01-01T00:00:05Z" });
+        let target = json!({ "name": "a", "uid": "s", "resourceVersion": "1", "revision": "2.k.f" });
+        let status =
+            json!({ "target": target, "rollout": { "revision": "2.k.f", "complete": false, "workloads": [workload] } });
+        object.status = serde_json::from_value(status).expect("a status");
+        object
+    };
+    let shared = |world: &World, name| world.observe(&key(name)).expect("there").shared;
+    let one = |second| Some(("one".to_owned(), format!("2026-01-01T00:00:0{second}Z").parse().expect("a time")));
+    let failed = Elsewhere { failed: one(5), ..Elsewhere::default() };
+    assert_eq!(shared(&world, "two")["d"], Elsewhere::default());
+    assert_eq!(world.wrote_bot_secret(told(11, "Failed")), [(key("two"), Wake::Look)]);
+    assert_eq!(shared(&world, "two")["d"], failed, "in the rollout that began then");
+    assert_eq!(shared(&world, "one")["d"], Elsewhere::default(), "it knows that by itself");
+    let by_watch = Change::BotSecret(Scoped::Put(Box::new(told(12, "Failed"))));
+    assert_eq!(world.take("", by_watch), [(key("one"), Wake::Look)], "nothing new");
+    let by_watch = Change::BotSecret(Scoped::Put(Box::new(told(13, "Rolling"))));
+    assert_eq!(world.take("", by_watch), [(key("two"), Wake::Look), (key("one"), Wake::Look)]);
+    assert_eq!(shared(&world, "two")["d"], Elsewhere { rolls: one(9), ..Elsewhere::default() });
+    world.wrote_bot_secret(told(14, "Failed"));
+    let mut suspended = told(15, "Failed");
+    suspended.spec.suspend = Some(true);
+    assert_eq!(world.wrote_bot_secret(suspended), [(key("two"), Wake::Look)]);
+    assert_eq!(shared(&world, "two")["d"], Elsewhere::default(), "nothing will come of it");
+    world.wrote_bot_secret(told(16, "Failed"));
+    let gone = Change::BotSecret(Scoped::Gone(key("one")));
+    assert!(world.take("", gone).contains(&(key("two"), Wake::Look)));
 }
 
 fn account(annotations: &[(&str, &str)]) -> Change {

@@ -1,11 +1,12 @@
 //! What goes into the index and what comes out of it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
 };
 
+use k8s_openapi::jiff::Timestamp;
 use kube::api::ObjectMeta;
 
 use crate::{
@@ -104,6 +105,18 @@ pub enum StoreProblem {
     NoProvider,
 }
 
+/// How a workload fares with the values of other BotSecrets, each by the name of
+/// one and since when it is so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// It failed in the rollout that began then.
+    pub failed: Option<(String, Timestamp)>,
+    /// It rolls.
+    pub rolls: Option<(String, Timestamp)>,
+    /// It is to roll for what comes after a value that it failed on.
+    pub mends: Option<(String, Timestamp)>,
+}
+
 /// Everything that one pass over a BotSecret looks at.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -123,8 +136,9 @@ pub struct Observed {
     pub lost: Option<Arc<State>>,
     /// The workloads that use its Secret.
     pub workloads: Vec<Arc<WorkloadFacts>>,
-    /// UIDs of those of them that use Secrets of other BotSecrets too.
-    pub shared: HashSet<String>,
+    /// UIDs of those of them that use Secrets of other BotSecrets too, and how they
+    /// fare with these.
+    pub shared: HashMap<String, Elsewhere>,
     /// Whether the API server has Rollouts.
     pub rollouts_served: bool,
     /// An older BotSecret with the same target.

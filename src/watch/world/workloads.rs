@@ -93,7 +93,7 @@ impl World {
             .collect()
     }
 
-    fn used_by_deployment(&self, key: &ObjectKey) -> Vec<ObjectKey> {
+    pub(super) fn used_by_deployment(&self, key: &ObjectKey) -> Vec<ObjectKey> {
         let id =
             WorkloadId { namespace: key.namespace.clone(), kind: WorkloadKind::Deployment, name: key.name.clone() };
         let uses = self.workloads.get(&id).into_iter().flat_map(|facts| &facts.uses);
@@ -125,7 +125,7 @@ impl World {
 
 /// The Deployment whose template it takes. Other kinds of reference are refused
 /// where such a Rollout is to roll.
-fn template_of(facts: &WorkloadFacts) -> Option<ObjectKey> {
+pub(super) fn template_of(facts: &WorkloadFacts) -> Option<ObjectKey> {
     let from = facts.template_from.as_ref().filter(|from| from.kind == WorkloadKind::Deployment.name())?;
     Some(ObjectKey::new(&facts.id.namespace, &from.name))
 }
