@@ -17,6 +17,7 @@ use tower::{BoxError, Service};
 use super::{
     clock,
     store::{Actor, Front, Refusal, Request, Store},
+    world::Leases,
 };
 
 /// For how long caches stay behind, where they do.
@@ -277,7 +278,14 @@ impl State {
 }
 
 /// Changes what the operator asks for, as a defect of its own would.
-pub type Mutate = fn(&mut Request, &Store);
+pub type Mutate = fn(&mut Request, &Reach);
+
+/// What such a defect can reach beside its own request.
+#[derive(Clone)]
+pub struct Reach {
+    pub store: Store,
+    pub leases: Leases,
+}
 
 /// The API as the operator sees it.
 #[derive(Clone)]
@@ -285,13 +293,13 @@ pub struct Faulty {
     store: Store,
     front: Front,
     faults: Faults,
-    mutate: Option<Mutate>,
+    mutate: Option<(Mutate, Reach)>,
 }
 
 type Reply = <Front as Service<hyper::Request<Body>>>::Response;
 
 impl Faulty {
-    pub fn new(store: &Store, faults: &Faults, mutate: Option<Mutate>) -> Self {
+    pub fn new(store: &Store, faults: &Faults, mutate: Option<(Mutate, Reach)>) -> Self {
         Self { store: store.clone(), front: Front::new(store, Actor::Operator), faults: faults.clone(), mutate }
     }
 
@@ -300,8 +308,8 @@ impl Faulty {
             Ok(request) => request,
             Err(refusal) => return Front::reply(&self.store, refusal.into()),
         };
-        if let Some(mutate) = self.mutate {
-            mutate(&mut request, &self.store);
+        if let Some((mutate, reach)) = &self.mutate {
+            mutate(&mut request, reach);
         }
         if !request.verb.writes() {
             return self.front.answer(&request);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     campaign::{Faultless, name, violations},
     clock,
-    faults::{Fault, Mutate, Planned, Point},
+    faults::{Fault, Mutate, Planned, Point, Reach},
     run::Case,
     store::{Request, Verb},
 };
@@ -52,7 +52,8 @@ fn marker(body: &mut Value) -> &mut Value {
     &mut body["spec"]["template"]["metadata"]["annotations"][MARKER]
 }
 
-pub const MUTANTS: [Mutant; 20] = [
+/// In a scenario of rotations.
+pub const MUTANTS: [Mutant; 21] = [
     Mutant {
         name: "the Secret is written without its resourceVersion",
         mutate: |request, _| edit(request, "secrets", "", without_preconditions),
@@ -104,9 +105,18 @@ pub const MUTANTS: [Mutant; 20] = [
     },
     Mutant {
         name: "the Secret is deleted before it is written",
-        mutate: |request, store| {
+        mutate: |request, Reach { store, .. }| {
             if request.kind.plural == "secrets" && request.verb == Verb::Update {
                 store.ask(Verb::Delete, "secrets", (&request.namespace, &request.name, ""), &json!({}));
+            }
+        },
+    },
+    Mutant {
+        name: "the Secret is deleted, since the list of BotSecrets that its owner is missing from is stale",
+        mutate: |request, Reach { store, .. }| {
+            if request.kind.plural == "botsecrets" && request.verb == Verb::List {
+                let target = ("trading", "price-bot", "");
+                store.ask(Verb::Delete, "secrets", target, &json!({}));
             }
         },
     },
@@ -162,7 +172,7 @@ pub const MUTANTS: [Mutant; 20] = [
     },
     Mutant {
         name: "a Secret that was never there rolls workloads",
-        mutate: |request, store| {
+        mutate: |request, Reach { store, .. }| {
             if request.kind.plural == "secrets" && request.verb == Verb::Create {
                 let mark =
                     json!({ "spec": { "template": { "metadata": { "annotations": { MARKER: "0.first.sync" } } } } });
@@ -172,7 +182,7 @@ pub const MUTANTS: [Mutant; 20] = [
     },
     Mutant {
         name: "pods are deleted, the template is left as it is",
-        mutate: |request, store| {
+        mutate: |request, Reach { store, .. }| {
             let mut patched = false;
             edit(request, "deployments", "", |body| {
                 patched = true;
@@ -200,6 +210,16 @@ pub const MUTANTS: [Mutant; 20] = [
     },
 ];
 
+/// In one of leased credentials.
+pub const MUTANTS_OF_LEASES: [Mutant; 1] = [Mutant {
+    name: "the credential before is revoked when the next is written, before anybody is verified on that",
+    mutate: |request, Reach { leases, .. }| {
+        if request.kind.plural == "secrets" && request.verb.writes() {
+            leases.revoke_older();
+        }
+    },
+}];
+
 /// The first case that finds it.
 pub fn caught_by(mutant: &Mutant, faultless: &Faultless) -> Option<String> {
     let kinds = [Fault::Late, Fault::CrashAfter, Fault::CrashStale, Fault::ReplyLost];
@@ -208,7 +228,7 @@ pub fn caught_by(mutant: &Mutant, faultless: &Faultless) -> Option<String> {
         points.map(move |number| vec![Planned { point: Point::Write(number), fault }])
     });
     std::iter::once(Vec::new()).chain(singles).find_map(|planned| {
-        let case = Case { planned, mutate: Some(mutant.mutate), ..Case::default() };
+        let case = Case { scenario: faultless.scenario, planned, mutate: Some(mutant.mutate) };
         let (_, wrong) = violations(&case, &faultless.settled);
         let first = wrong.into_iter().next()?;
         let case =

@@ -6,7 +6,7 @@ use botsecret::runtime::{Part, run_in};
 
 use super::{
     clock,
-    faults::{Faults, Faulty, Met, Mutate, Planned},
+    faults::{Faults, Faulty, Met, Mutate, Planned, Reach},
     judge::Outcome,
     world::{END, OPERATOR_NAMESPACE, Scenario, World},
 };
@@ -62,7 +62,8 @@ fn live(world: &mut World, faults: &Faults, mutate: Option<Mutate>) {
         let mut deaths = faults.deaths();
         let manager = world.manager.clone();
         let part = Part { operator_namespace: OPERATOR_NAMESPACE.to_owned(), ..Part::default() };
-        let api = Faulty::new(&world.store, faults, mutate);
+        let reach = Reach { store: world.store.clone(), leases: world.manager.leases.clone() };
+        let api = Faulty::new(&world.store, faults, mutate.map(|mutate| (mutate, reach)));
         let operator = run_in(api, move |client| manager.fetcher(client), clock::wall, part, std::future::pending());
         let mut operator = tokio::spawn(operator);
         let mut changes = world.store.changes();

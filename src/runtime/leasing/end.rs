@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::{
-    api::events::v1::Event,
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-    jiff::{SignedDuration, Timestamp},
-};
+use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::MicroTime, jiff::SignedDuration};
 use kube::{
     Api, Resource,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
@@ -66,7 +62,7 @@ pub(super) async fn revoke(
         ErrorClass::Denied | ErrorClass::Invalid | ErrorClass::Missing => true,
         // A namespace that is being deleted gives no tokens any more. Otherwise
         // store, ServiceAccount and right may be there again in a moment.
-        ErrorClass::Identity | ErrorClass::LoginDenied => deleting || record.is_over(Timestamp::now()),
+        ErrorClass::Identity | ErrorClass::LoginDenied => deleting || record.is_over(context.now()),
         _ => false,
     };
     if lasting {
@@ -161,11 +157,11 @@ pub(in crate::runtime) async fn conclude(
     }
     load(context, &Keys::of(&context.digest_key), observed, &mut memory.leases).await;
     let holdings = &mut memory.leases;
-    let asked = object.metadata.deletion_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
+    let asked = object.metadata.deletion_timestamp.as_ref().map_or_else(|| context.now(), |time| time.0);
     holdings.namespace_ends = holdings.namespace_ends || namespace_ends(context, object).await;
     let (patience, last_try) =
         if holdings.namespace_ends { (PATIENCE_OF_NAMESPACE, LAST_TRY_OF_NAMESPACE) } else { (PATIENCE, DEADLINE) };
-    let left = patience.saturating_sub(Timestamp::now().duration_since(asked));
+    let left = patience.saturating_sub(context.now().duration_since(asked));
     let patience_over = !left.is_positive();
     // However many there are, and each as slow as a deadline allows.
     let until = Instant::now() + Duration::try_from(left).unwrap_or_default().max(last_try);
@@ -205,7 +201,7 @@ async fn namespace_ends(context: &Context, object: &BotSecret) -> bool {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let event = Event {
         metadata: ObjectMeta { generate_name: Some("botsecret-".to_owned()), ..ObjectMeta::default() },
-        event_time: Some(MicroTime(Timestamp::now())),
+        event_time: Some(MicroTime(context.now())),
         action: Some("Lease".to_owned()),
         reason: Some("Deleted".to_owned()),
         regarding: Some(object.object_ref(&())),

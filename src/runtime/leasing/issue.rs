@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::SignedDuration;
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -139,7 +139,7 @@ async fn issue(
     }
     let desk = context.fetcher.desk(entry.store, account).await.map_err(|error| failed(&error))?;
     let Holding { login, token_left } = desk.log_in_to_hold().await.map_err(|error| failed(&error))?;
-    let now = Timestamp::now();
+    let now = context.now();
     let record = Record {
         index: entry.index,
         entry: entry.fingerprint.clone(),
@@ -169,6 +169,7 @@ async fn issue(
     let uid = uid_of(&observed.bot_secret);
     match result.and_then(|issued| hold(keys, uid, record.clone(), &login, asked, issued)) {
         Ok(mut held) => {
+            held.token = keep::token(&held.record, context.now());
             if held.record.lease.is_empty() {
                 // It hangs on nothing, so the login has no use any more.
                 let _ = desk.ask(login.revoke()).await;
@@ -248,7 +249,6 @@ fn hold(
     held.values = Some(super::remote(SecretText::new(values.expose().to_owned())));
     held.sealed = Some(sealed);
     held.parts = Some(parts);
-    held.token = keep::token(&held.record);
     Ok(held)
 }
 

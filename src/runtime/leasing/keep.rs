@@ -22,17 +22,17 @@ const TOKEN_ENDED: &str = "; where the policy grants that, the ServiceAccount's 
 
 /// The clock of a credential that hangs on nothing: what its record says, since
 /// nothing can move it.
-pub(super) fn own_clock(record: &Record) -> Option<Vec<Part>> {
+pub(super) fn own_clock(record: &Record, now: Timestamp) -> Option<Vec<Part>> {
     if record.is_revocable() {
         return None;
     }
-    let ends = Instant::now() + record.first_left(Timestamp::now());
+    let ends = Instant::now() + record.first_left(now);
     Some(vec![Part { ends, life: Duration::from_secs(record.seconds), open: false, last: false, sure: true }])
 }
 
 /// The token that a credential's login was made with, as its record says.
-pub(super) fn token(record: &Record) -> Option<Token> {
-    let (life, left) = record.token_life_and_left(Timestamp::now())?;
+pub(super) fn token(record: &Record, now: Timestamp) -> Option<Token> {
+    let (life, left) = record.token_life_and_left(now)?;
     Some(Token { ends: Instant::now() + left, life })
 }
 
@@ -184,7 +184,7 @@ async fn renewed(
             let done = Chore::Lease(&record.lease).done(desk, own.as_deref(), post, holdings, asked).await;
             done.map(|granted| Part::renewed(began, asked, granted))
         } else {
-            let ends = record.issued.as_second().saturating_add_unsigned(record.seconds) - Timestamp::now().as_second();
+            let ends = record.issued.as_second().saturating_add_unsigned(record.seconds) - context.now().as_second();
             let left = Duration::from_secs(u64::try_from(ends).unwrap_or(0));
             Ok(Part { ends: began + left, life: asked, open: false, last: false, sure: true })
         };
@@ -218,7 +218,7 @@ fn note(
         }
         Err(error) => match error.class {
             // It is not there any more: its end was sooner than was known.
-            ErrorClass::Missing => closed(held, place, Some(Instant::now())),
+            ErrorClass::Missing => closed(held, place, Some(Instant::now()), context.now()),
             ErrorClass::Denied | ErrorClass::Invalid => {
                 held.refusal = Some(format!(
                     "a credential of dataFrom entry {} cannot be renewed, so it is replaced before its login ends: {}{}",
@@ -226,7 +226,7 @@ fn note(
                     error.message,
                     if error.class == ErrorClass::Denied { TOKEN_ENDED } else { "" },
                 ));
-                closed(held, place, None)
+                closed(held, place, None, context.now())
             }
             _ => {
                 // It may have been done all the same.
@@ -247,12 +247,12 @@ fn note(
 
 /// A part that is not renewed any more. Where its end is not known, it is what
 /// it was at first: later renewals are nowhere on record.
-fn closed(held: &Held, place: usize, ends: Option<Instant>) -> Part {
+fn closed(held: &Held, place: usize, ends: Option<Instant>, now: Timestamp) -> Part {
     let known = held.parts.as_ref().and_then(|parts| parts.get(place)).copied();
     let first = || {
         let record = &held.record;
         let life = Duration::from_secs(if place == 0 { record.login_seconds } else { record.seconds });
-        Part { ends: Instant::now() + record.first_left(Timestamp::now()), life, open: false, last: false, sure: false }
+        Part { ends: Instant::now() + record.first_left(now), life, open: false, last: false, sure: false }
     };
     let part = known.unwrap_or_else(first);
     Part { ends: ends.unwrap_or(part.ends), open: false, last: false, sure: part.sure || ends.is_some(), ..part }

@@ -18,10 +18,7 @@ mod stages;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use tokio::time::Instant;
 
 use self::{
@@ -122,7 +119,7 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     load(context, &keys, observed, &mut memory.leases).await;
     note_demand(object, memory);
     let entries = entries(&keys, observed);
-    align(observed, &entries, &mut memory.leases);
+    align(observed, &entries, &mut memory.leases, context.now());
     let released = release::released(context, observed, &mut memory.leases).await;
     let holdings = &mut memory.leases;
     holdings.next = holdings.look;
@@ -192,7 +189,7 @@ pub(super) fn after_write(context: &Context, observed: &Observed, memory: &mut M
     }
     note_demand(&observed.bot_secret, memory);
     let keys = Keys::of(&context.digest_key);
-    align(observed, &entries(&keys, observed), &mut memory.leases);
+    align(observed, &entries(&keys, observed), &mut memory.leases, context.now());
     if memory.leases.held.iter().any(|held| held.record.stage == Stage::Retiring) && memory.leases.look.is_none() {
         memory.leases.look = Some(Instant::now() + release::FIRST_LOOK);
     }
@@ -328,11 +325,11 @@ async fn load(context: &Context, keys: &Keys, observed: &Observed, holdings: &mu
         held.sealed = Some(text.to_owned());
     }
     if !is_untouched(observed) {
-        doubt(observed, holdings);
+        doubt(observed, holdings, context.now());
     }
     for held in &mut holdings.held {
-        held.parts = keep::own_clock(&held.record);
-        held.token = keep::token(&held.record);
+        held.parts = keep::own_clock(&held.record, context.now());
+        held.token = keep::token(&held.record, context.now());
     }
     if ignored > 0 {
         context.metrics.lease_records_ignored.inc_by(ignored);
@@ -408,7 +405,7 @@ pub(super) fn report(context: &Context, object: &BotSecret, memory: &Memory, nex
             status: "False".to_owned(),
             reason: Reason::LeaseNotRenewable.name().to_owned(),
             message,
-            last_transition_time: before.map_or(Time(Timestamp::now()), |before| before.last_transition_time),
+            last_transition_time: before.map_or_else(|| Time(context.now()), |before| before.last_transition_time),
             observed_generation: object.metadata.generation,
         });
     }

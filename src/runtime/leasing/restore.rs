@@ -1,6 +1,7 @@
 //! Credentials that were replaced and are to come back, since a workload failed
 //! on what took their place.
 
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{super::Context, entries, keep, remote, uid_of};
@@ -59,7 +60,7 @@ pub(in crate::runtime) fn restorable(
         return Restorable::No("a rotation at once was to revoke a credential of it");
     }
     for one in &back {
-        match lives(one, &memory.leases) {
+        match lives(one, &memory.leases, context.now()) {
             Some(true) => {}
             Some(false) => return Restorable::No("a credential of it has ended, or ends soon"),
             None => return Restorable::NotKnown,
@@ -70,9 +71,9 @@ pub(in crate::runtime) fn restorable(
 
 /// Whether it lives for longer than its replacement takes; `None` where nobody
 /// has heard yet.
-fn lives(one: &Back, holdings: &Holdings) -> Option<bool> {
+fn lives(one: &Back, holdings: &Holdings, wall: Timestamp) -> Option<bool> {
     let held = holdings.held.iter().find(|held| held.record.accessor == one.record.accessor);
-    let own = keep::own_clock(&one.record);
+    let own = keep::own_clock(&one.record, wall);
     let parts = match held {
         Some(held) => held.parts.as_ref()?,
         // What hangs on nothing is not looked after once it is replaced, and
@@ -89,12 +90,12 @@ fn lives(one: &Back, holdings: &Holdings) -> Option<bool> {
 }
 
 /// Takes them up again, so that they are live as soon as the Secret shows them.
-pub(in crate::runtime) fn restore(memory: &mut Memory, back: Vec<Back>) {
+pub(in crate::runtime) fn restore(memory: &mut Memory, back: Vec<Back>, now: Timestamp) {
     let held = &mut memory.leases.held;
     for Back { sealed, record, values } in back {
         let known = held.iter().position(|held| held.record.accessor == record.accessor);
         let at = known.unwrap_or_else(|| {
-            let parts = keep::own_clock(&record);
+            let parts = keep::own_clock(&record, now);
             held.push(Held { parts, ..Held::recorded(Record { stage: Stage::Retiring, ..record }) });
             held.len() - 1
         });

@@ -26,8 +26,7 @@ pub(super) fn is_untouched(observed: &Observed) -> bool {
 
 /// What was being issued when the operator died may have come into a Secret
 /// that is another by now, and pods may hold it.
-pub(super) fn doubt(observed: &Observed, holdings: &mut Holdings) {
-    let now = Timestamp::now();
+pub(super) fn doubt(observed: &Observed, holdings: &mut Holdings, now: Timestamp) {
     let written = written_at(observed, now).max(now);
     for held in holdings.held.iter_mut().filter(|held| held.record.stage == Stage::Issuing && held.values.is_none()) {
         (held.record.stage, held.record.retired) = (Stage::Retiring, Some(written));
@@ -35,11 +34,10 @@ pub(super) fn doubt(observed: &Observed, holdings: &mut Holdings) {
 }
 
 /// Makes stages and places what the Secret shows.
-pub(super) fn align(observed: &Observed, entries: &[Entry<'_>], holdings: &mut Holdings) {
+pub(super) fn align(observed: &Observed, entries: &[Entry<'_>], holdings: &mut Holdings, now: Timestamp) {
     let object = &observed.bot_secret;
     let Some(facts) = observed.secret.as_ref().filter(|facts| !facts.deleting) else { return };
     let asked: Vec<Fingerprint> = entries.iter().map(|entry| entry.fingerprint.clone()).collect();
-    let now = Timestamp::now();
     let shown = Shown {
         secret: &facts.name,
         sealed: &on_secret(observed),

@@ -138,6 +138,15 @@ impl Leases {
         over.filter(|one| !one.revoked).count()
     }
 
+    /// Ends every credential but the newest, whoever may use it.
+    pub fn revoke_older(&self) {
+        let mut ledger = self.ledger();
+        let newest = ledger.credentials.len().saturating_sub(1);
+        for older in &mut ledger.credentials[..newest] {
+            older.revoked |= older.term.end() == Revoked::Now;
+        }
+    }
+
     /// How many live now.
     pub fn alive(&self) -> usize {
         let ledger = self.ledger();

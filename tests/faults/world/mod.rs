@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub use self::{
     controllers::{Controllers, Start, data_of},
+    leases::Leases,
     manager::Manager,
     script::{Act, Scenario},
 };

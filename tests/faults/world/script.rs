@@ -15,7 +15,7 @@ pub enum Scenario {
     /// Two rotations.
     #[default]
     Rotations,
-    /// Rotations, and people who delete, suspend and scale.
+    /// Rotations, and people who edit, delete, suspend and scale.
     Edits,
     /// A value on which no bot lives, which is taken back, then a good one.
     Back,
@@ -36,6 +36,8 @@ pub enum Act {
     IssueBy(&'static str),
     DeleteSecret,
     Suspend(bool),
+    /// Somebody edits the spec while workloads roll.
+    WatchFor(&'static str),
     Scale(&'static str, u64),
 }
 
@@ -45,8 +47,9 @@ const fn at(seconds: u64, act: Act) -> (Duration, Act) {
 
 /// Far enough apart that one fault's delay does not carry over to the next act.
 const ROTATIONS: [(Duration, Act); 2] = [at(100, Act::Rotate), at(300, Act::Rotate)];
-const EDITS: [(Duration, Act); 8] = [
+const EDITS: [(Duration, Act); 9] = [
     at(60, Act::Rotate),
+    at(75, Act::WatchFor("20s")),
     at(130, Act::DeleteSecret),
     at(190, Act::Suspend(true)),
     at(200, Act::Rotate),
@@ -133,6 +136,7 @@ impl Act {
                 drop(store.ask(Verb::Delete, "secrets", (NAMESPACE, BOT_SECRET, ""), &json!({})));
             }
             Self::Suspend(suspend) => edit("botsecrets", BOT_SECRET, json!({ "suspend": suspend })),
+            Self::WatchFor(time) => edit("botsecrets", BOT_SECRET, json!({ "rollout": { "healthyFor": time } })),
             Self::Scale(name, replicas) => edit("deployments", name, json!({ "replicas": replicas })),
         }
     }
