@@ -57,8 +57,9 @@ pub struct Standing<'a> {
 pub struct Bounds {
     /// When this rotation began.
     pub started: Timestamp,
-    /// When the newest value was written.
-    pub changed: Timestamp,
+    /// When the newest value was written; `None` where values end by themselves, so
+    /// that the next must not wait until they settle.
+    pub changed: Option<Timestamp>,
     /// Places left in the namespace and the cluster.
     pub places: usize,
     /// A value ends: windows and intervals count no more.
@@ -166,7 +167,7 @@ pub fn turns(
 /// Until when the newest value may still be followed by another of its burst.
 fn unsettled_until(standings: &[Standing<'_>], bounds: Bounds, now: Timestamp) -> Option<Timestamp> {
     let last = standings.iter().filter_map(|one| one.rolled_at).max()?;
-    let until = bounds.changed.checked_add(SETTLED).ok()?.min(last.checked_add(UNSETTLED_MOST).ok()?);
+    let until = bounds.changed?.checked_add(SETTLED).ok()?.min(last.checked_add(UNSETTLED_MOST).ok()?);
     (until > now && !bounds.urgent).then_some(until)
 }
 

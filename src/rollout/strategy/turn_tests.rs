@@ -21,7 +21,7 @@ fn one(name: &'static str, place: Place) -> Standing<'static> {
 }
 
 fn bounds() -> Bounds {
-    Bounds { started: at(NOW - 60), changed: at(NOW - 20), places: usize::MAX, urgent: false }
+    Bounds { started: at(NOW - 60), changed: Some(at(NOW - 20)), places: usize::MAX, urgent: false }
 }
 
 fn decided(rollout: &Rollout, standings: &[Standing<'_>]) -> Turns {
@@ -203,18 +203,20 @@ fn changes_that_come_while_others_roll_are_merged_into_one_more_round() {
 
 #[test]
 fn a_burst_of_changes_is_one_more_round_and_one_that_never_ends_delays_the_newest_no_longer_than_a_minute() {
-    let decided = |rolled: i64, changed: i64, urgent: bool| {
+    let decided = |rolled: i64, changed: Option<i64>, urgent: bool| {
         let rolled = |name| Standing { rolled_at: Some(at(NOW - rolled)), ..one(name, waits()) };
-        let bounds = Bounds { started: at(NOW - 300), changed: at(NOW - changed), urgent, ..bounds() };
+        let bounds =
+            Bounds { started: at(NOW - 300), changed: changed.map(|changed| at(NOW - changed)), urgent, ..bounds() };
         turns(&Rollout::default(), &[rolled("a"), rolled("b")], bounds, at(NOW)).expect("turns")
     };
-    let soon = decided(30, 3, false);
+    let soon = decided(30, Some(3), false);
     assert_eq!((soon.go, soon.next_round, soon.again), (vec![], false, Some(at(NOW + 7))));
     assert_eq!(soon.waits[&0], "it has this rotation's rollout; the newest value comes with the next");
-    assert_eq!(decided(30, 10, false).go, [0]);
-    assert_eq!(decided(56, 1, false).again, Some(at(NOW + 4)), "however often it changes");
-    assert_eq!(decided(60, 1, false).go, [0]);
-    assert_eq!(decided(30, 1, true).go, [0], "what ends waits for nothing");
+    assert_eq!(decided(30, Some(10), false).go, [0]);
+    assert_eq!(decided(56, Some(1), false).again, Some(at(NOW + 4)), "however often it changes");
+    assert_eq!(decided(60, Some(1), false).go, [0]);
+    assert_eq!(decided(30, Some(1), true).go, [0], "what is urgent waits for nothing");
+    assert_eq!(decided(30, None, false).go, [0], "nor does what ends by itself");
 }
 
 #[test]

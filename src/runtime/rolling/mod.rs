@@ -217,7 +217,8 @@ async fn take_turns<'a>(
     for _ in 0..=2 * scene.len() {
         let standings: Vec<_> = scene.iter().map(|seen| standing(seen, eye.place(seen))).collect();
         let running = standings.iter().filter(|one| is_running(&one.place)).count();
-        let changed = scene.iter().map(|seen| seen.one.requirement.written_at).max().unwrap_or(eye.now);
+        let changed = scene.iter().map(|seen| seen.one.requirement.written_at).max();
+        let changed = changed.filter(|_| eye.state.renewal.is_none());
         let started = if next_round { eye.now } else { started };
         let bounds = Bounds { started, changed, places: usize::MAX, urgent };
         let mut turns = match turns(eye.rollout, &standings, bounds, eye.now) {
