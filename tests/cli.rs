@@ -34,6 +34,8 @@ fn exit_codes_tell_wrong_usage_from_failure() {
         &["operator", "--listen", "everywhere"],
         &["operator", "--log-level", "botsecret=loud"],
         &["rotate"],
+        &["doctor", "--skip", "nothing-of-that-name"],
+        &["doctor", "--wait", "soon"],
         &["rotate", "bot", "--now", "--reason", "leaked", "--timeout", "1m"],
         &["rotate", "bot", "--now", "--reason", "leaked", "--wait", "--timeout", "soon"],
         &["rotate", "bot", "--now", "--reason", "leaked", "-o", "xml"],
@@ -51,7 +53,7 @@ fn exit_codes_tell_wrong_usage_from_failure() {
 #[test]
 fn help_names_every_command_and_flag() {
     let help = stdout(&["--help"]);
-    for word in ["operator", "rotate", "crds", "version", "completion", "Exit codes"] {
+    for word in ["operator", "rotate", "doctor", "crds", "version", "completion", "Exit codes"] {
         assert!(help.contains(word), "{word} is missing: {help}");
     }
     let help = stdout(&["operator", "--help"]);

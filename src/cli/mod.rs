@@ -5,6 +5,7 @@
 mod cluster;
 mod completion;
 pub mod crds;
+mod doctor;
 pub mod logging;
 pub mod operator;
 mod rotate;
@@ -34,6 +35,8 @@ enum Command {
     Operator(operator::OperatorArguments),
     /// Rotate what a BotSecret gives its bots now, whatever windows and pauses say
     Rotate(rotate::RotateArguments),
+    /// Say what is wrong with an installation, or would be, and what to do about it
+    Doctor(doctor::DoctorArguments),
     /// Print the custom resource definitions, or write them to a folder
     Crds(crds::CrdsArguments),
     /// Print the version and what this build can speak to
@@ -51,6 +54,7 @@ impl Cli {
         match self.command {
             Command::Operator(arguments) => operator::run(arguments),
             Command::Rotate(arguments) => rotate::run(arguments),
+            Command::Doctor(arguments) => doctor::run(arguments),
             Command::Crds(arguments) => crds::run(&arguments),
             Command::Version(arguments) => version::run(&arguments),
             Command::Completion(arguments) => completion::run(&arguments),

@@ -8,7 +8,7 @@ mod leader;
 mod leasing;
 mod noting;
 mod overlapping;
-mod own_audiences;
+pub(crate) mod own_audiences;
 mod pass;
 mod referred;
 mod rolling;

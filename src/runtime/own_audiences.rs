@@ -19,7 +19,7 @@ struct Claims {
 
 /// The audiences of a token. Not verified: it is our own, and at worst one
 /// audience too many is refused.
-pub(super) fn of_token(token: &str) -> Vec<String> {
+pub(crate) fn of_token(token: &str) -> Vec<String> {
     let claims = token.trim().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     match claims.and_then(|bytes| serde_json::from_slice::<Claims>(&bytes).ok()).map(|claims| claims.aud) {
         Some(Audiences::One(name)) => vec![name],
