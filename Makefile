@@ -30,7 +30,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help peers demo test bench rotations faults lint fmt doc crds clean
+.PHONY: help peers demo test bench rotations faults lint fmt doc crds chart clean
 
 help: ## List these
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,9 +71,13 @@ fmt: ## Format everything
 doc: ## The library's documentation, warnings denied
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-crds: ## Make crds/ and deploy/install.yaml anew from the types
+crds: ## Make crds/, those of the charts and deploy/install.yaml anew from the types
 	@cargo run -q --package botsecret --bin botsecret -- crds --dir crds
 	@deploy/assemble
+	@for chart in botsecret botsecret-crds; do cp crds/*.yaml "charts/$$chart/files/crds/"; done
+
+chart: peers ## Make the schema, the README and the definitions of the charts anew
+	@UPDATE_CHART=1 cargo test --quiet --test chart generated::
 
 clean: ## Remove what was built here (the programs of `make peers` stay)
 	@cargo clean

@@ -1,0 +1,177 @@
+//! Who may write what, beyond RBAC: asked as real users, of a real API server.
+
+use std::time::Duration;
+
+use botsecret_testbed::{Cluster, wait_for};
+use serde_json::{Value, json};
+
+use crate::{
+    helm::render,
+    kubectl::Kubectl,
+    server::{ensure_namespaces, text},
+};
+
+const NAMESPACE: &str = "authors";
+
+/// Who may write every object of ours, `alice` reads the Secret `hers` and uses what
+/// is called `allowed`; `bob` does neither.
+const PEOPLE: &str = r#"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: authors}
+rules:
+  - {apiGroups: [botsecret.dev], resources: ["*"], verbs: [get, create, update, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: authors}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: authors}
+subjects:
+  - {kind: User, name: alice}
+  - {kind: User, name: bob}
+  - {kind: User, name: "system:serviceaccount:botsecret-system:authors"}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: alice}
+rules:
+  - {apiGroups: [""], resources: [secrets], resourceNames: [hers], verbs: [get]}
+  - {apiGroups: [""], resources: [serviceaccounts], resourceNames: [allowed], verbs: [use]}
+  - {apiGroups: [botsecret.dev], resources: [clusterbotsecretstores], resourceNames: [allowed], verbs: [use]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: alice}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: alice}
+subjects:
+  - {kind: User, name: alice}
+"#;
+
+fn store(kind: &str, name: &str, spec: &Value) -> Value {
+    let mut object =
+        json!({ "apiVersion": "botsecret.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec });
+    if kind == "ClusterBotSecretStore" {
+        object["spec"]["namespaces"] = json!([NAMESPACE]);
+    } else {
+        object["metadata"]["namespace"] = json!(NAMESPACE);
+    }
+    object
+}
+
+fn with_secret(secret: &str) -> Value {
+    json!({ "vault": { "address": "https://vault.example", "auth": { "tokenSecretRef": { "name": secret, "key": "token" } } } })
+}
+
+fn bot_secret(account: &str, change: &Value) -> Value {
+    let mut spec = json!({
+        "serviceAccountName": account, "storeRef": { "name": "source" }, "dataFrom": [{ "extract": { "key": "x" } }],
+    });
+    spec.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+    json!({ "apiVersion": "botsecret.dev/v1alpha1", "kind": "BotSecret", "metadata": { "name": "bot", "namespace": NAMESPACE }, "spec": spec })
+}
+
+/// What becomes of it, were it written by this user.
+async fn asked(kubectl: &Kubectl, user: &str, object: &Value) -> Result<(), String> {
+    let user = format!("--as={user}");
+    let (well, said) = kubectl.attempt(&["apply", "--dry-run=server", &user, "-f", "-"], &object.to_string()).await;
+    if well { Ok(()) } else { Err(said) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_who_writes_a_store_or_a_botsecret_must_be_allowed_what_it_brings() {
+    const OPERATOR: &str = "system:serviceaccount:botsecret-system:authors";
+    let cluster = Cluster::shared().await.expect("a cluster");
+    let kubectl = Kubectl::of(cluster);
+    ensure_namespaces(&kubectl, &["botsecret-system", NAMESPACE]).await;
+    for document in botsecret::cli::crds::documents().expect("YAML") {
+        kubectl.run(&["apply", "--server-side", "-f", "-"], &document.yaml).await;
+    }
+    let only = [
+        "--set",
+        "fullnameOverride=authors",
+        "--set",
+        "admission.authors=true",
+        "-s",
+        "templates/admission-authors.yaml",
+    ];
+    let objects = render(&only);
+    kubectl.run(&["apply", "--server-side", "-f", "-"], &text(&objects.iter().collect::<Vec<_>>())).await;
+    kubectl.run(&["apply", "-f", "-"], PEOPLE).await;
+    let [ours, cluster_wide] = ["BotSecretStore", "ClusterBotSecretStore"];
+    let ambient =
+        json!({ "aws": { "service": "SecretsManager", "region": "eu-central-1", "auth": { "ambient": true } } });
+    // Policies are learned of by a watch.
+    let refused = store(ours, "source", &with_secret("theirs"));
+    wait_for("the policies to be in force", Duration::from_mins(1), async || {
+        Ok(asked(&kubectl, "bob", &refused)
+            .await
+            .is_err_and(|said| said.contains("Forbidden") || said.contains("forbidden"))
+            .then_some(()))
+    })
+    .await
+    .expect("in force");
+
+    let shared = |name: &str| json!({ "storeRef": { "name": name, "kind": "ClusterBotSecretStore" } });
+    let entry = |name: &str| json!({ "dataFrom": [{ "extract": { "key": "x" }, "storeRef": { "name": name, "kind": "ClusterBotSecretStore" } }] });
+    let rotator = |name: &str| json!({ "rotation": { "every": "720h", "serviceAccountName": name } });
+    let none = json!({});
+    let cases: Vec<(&str, Value, Option<&str>)> = vec![
+        (
+            "bob",
+            store(
+                ours,
+                "a",
+                &json!({ "vault": { "address": "https://vault.example", "auth": { "kubernetes": { "role": "bot" } } } }),
+            ),
+            None,
+        ),
+        ("alice", store(ours, "a", &with_secret("hers")), None),
+        ("alice", store(ours, "a", &with_secret("theirs")), Some("\"get\" on Secrets theirs in namespace authors")),
+        ("bob", store(ours, "a", &with_secret("hers")), Some("\"get\" on Secrets hers in namespace authors")),
+        ("alice", store(cluster_wide, "a", &with_secret("hers")), None),
+        ("bob", store(cluster_wide, "a", &with_secret("hers")), Some("in namespace botsecret-system")),
+        ("alice", store(cluster_wide, "a", &ambient), Some("lends out the operator's own identity")),
+        ("alice", bot_secret("allowed", &none), None),
+        ("alice", bot_secret("other", &none), Some("read as ServiceAccount other")),
+        ("bob", bot_secret("allowed", &none), Some("read as ServiceAccount allowed")),
+        ("alice", bot_secret("allowed", &shared("allowed")), None),
+        ("alice", bot_secret("allowed", &shared("other")), Some("\"use\" on other")),
+        ("alice", bot_secret("allowed", &entry("allowed")), None),
+        ("alice", bot_secret("allowed", &entry("other")), Some("\"use\" on other")),
+        ("alice", bot_secret("allowed", &rotator("allowed")), None),
+        ("alice", bot_secret("allowed", &rotator("other")), Some("write as ServiceAccount other")),
+        (OPERATOR, bot_secret("other", &shared("other")), None),
+    ];
+    for (user, object, words) in &cases {
+        let found = asked(&kubectl, user, object).await;
+        match words {
+            None => assert!(found.is_ok(), "{user} {object}: {found:?}"),
+            Some(words) => assert!(
+                found.as_ref().is_err_and(|said| said.contains(words) && said.to_lowercase().contains("forbidden")),
+                "{user} {object}: {found:?}"
+            ),
+        }
+    }
+
+    // What is there already needs no right where it stays as it is; an address does.
+    kubectl.run(&["apply", "-f", "-"], &bot_secret("other", &shared("other")).to_string()).await;
+    kubectl.run(&["apply", "-f", "-"], &store(ours, "source", &with_secret("theirs")).to_string()).await;
+    let edited = bot_secret(
+        "other",
+        &json!({ "storeRef": { "name": "other", "kind": "ClusterBotSecretStore" }, "refreshInterval": "2h" }),
+    );
+    assert_eq!(asked(&kubectl, "bob", &edited).await, Ok(()));
+    let moved = bot_secret("allowed", &shared("other"));
+    assert!(asked(&kubectl, "bob", &moved).await.is_err_and(|said| said.contains("read as ServiceAccount allowed")));
+    let mut labelled = store(ours, "source", &with_secret("theirs"));
+    labelled["metadata"]["labels"] = json!({ "team": "trading" });
+    assert_eq!(asked(&kubectl, "bob", &labelled).await, Ok(()));
+    labelled["spec"]["vault"]["address"] = json!("https://elsewhere.example");
+    assert!(asked(&kubectl, "bob", &labelled).await.is_err_and(|said| said.contains("theirs")), "sent elsewhere");
+    // The API server finds nothing odd in the expressions.
+    for policy in ["authors-store-secrets", "authors-authors"] {
+        let get = ["get", "validatingadmissionpolicy", policy, "-o", "jsonpath={.status.typeChecking}"];
+        let said = kubectl.run(&get, "").await;
+        assert!(!said.contains("Warning") && !said.contains("warning"), "{policy}: {said}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The Helm charts: what is generated in them is current, every way of setting
+//! them up renders what it should, and the API server takes all of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod authors;
+mod generated;
+mod helm;
+mod install;
+#[path = "../support/kubectl.rs"]
+mod kubectl;
+mod render;
+mod server;

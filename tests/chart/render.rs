@@ -1,0 +1,170 @@
+//! What the chart renders, setting by setting.
+
+use std::{fs, path::Path};
+
+use serde::Deserialize as _;
+use serde_yaml::Value;
+
+use crate::helm::{chart, helm, of_kind, only, render, try_render};
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn helm_finds_nothing_to_say() {
+    for name in ["botsecret", "botsecret-crds"] {
+        let (well, said) = helm(&["lint", "--strict", chart(name).to_str().expect("UTF-8")]);
+        assert!(well, "{said}");
+    }
+}
+
+/// Rights and policies of `deploy/`, which other tests hold to what is needed.
+#[test]
+fn p10_the_defaults_grant_and_forbid_what_deploy_does() {
+    let ours = render(&["--set", "rbac.aggregate=false"]);
+    for file in ["rbac", "admission"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/{file}.yaml"));
+        let text = fs::read_to_string(path).expect("a file");
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let theirs = Value::deserialize(document).expect("YAML");
+            let same = |one: &&Value| one["kind"] == theirs["kind"] && name(one) == name(&theirs);
+            let ours = ours.iter().find(same).unwrap_or_else(|| panic!("no {:?} {}", theirs["kind"], name(&theirs)));
+            for part in ["rules", "roleRef", "subjects", "spec", "data"] {
+                assert_eq!(ours.get(part), theirs.get(part), "{part} of {}", name(&theirs));
+            }
+        }
+    }
+    let kinds = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    let bound = ours.iter().filter(|object| kinds.iter().any(|kind| object["kind"] == *kind)).count();
+    assert_eq!(bound, 4, "further rights");
+}
+
+#[test]
+fn p10_more_rights_come_only_when_they_are_asked_for() {
+    let rules =
+        |settings: &[&str]| serde_yaml::to_string(&only(&render(settings), "ClusterRole")["rules"]).expect("YAML");
+    let quiet = ["--set", "rbac.aggregate=false"];
+    let plain = rules(&quiet);
+    assert!(!plain.contains("jobs") && !plain.contains("- list\n  - delete"), "{plain}");
+    let with = |setting| rules(&[&quiet[..], &["--set", setting]].concat());
+    assert!(with("rbac.verify=true").contains("- jobs\n"));
+    assert!(with("rbac.rollBack=true").contains("- list\n  - delete"));
+    assert_eq!(of_kind(&render(&["--set", "rbac.create=false"]), "ClusterRole").count(), 0);
+}
+
+#[test]
+fn p10_for_a_list_of_namespaces_there_is_no_right_beyond_them() {
+    let objects = render(&["--set", "operator.namespaces={trading,billing}", "--set", "rbac.aggregate=false"]);
+    for kind in ["ClusterRole", "ClusterRoleBinding"] {
+        assert_eq!(of_kind(&objects, kind).count(), 0, "{kind}");
+    }
+    let places: Vec<_> = of_kind(&objects, "Role").map(|role| role["metadata"]["namespace"].as_str()).collect();
+    assert_eq!(places, [Some("trading"), Some("billing"), Some("botsecret-system")]);
+    let text = serde_yaml::to_string(&of_kind(&objects, "Role").collect::<Vec<_>>()).expect("YAML");
+    assert!(!text.contains("clusterbotsecretstores") && !text.contains("customresourcedefinitions"), "{text}");
+    let environment = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
+    let environment = serde_yaml::to_string(environment).expect("YAML");
+    assert!(environment.contains("value: trading,billing"), "{environment}");
+}
+
+#[test]
+fn what_is_not_known_or_makes_no_sense_is_refused() {
+    for setting in [
+        "unknown=1",
+        "image.tags=x",
+        "operator.namespace=trading",
+        "operator.namespaces={Trading}",
+        "operator.logFormat=xml",
+        "operator.maxRollouts=0",
+        "image.digest=sha256:abc",
+        "networkPolicy.egress.port=443",
+        "admission.apiAudiences[0]=",
+        "metrics.serviceMonitor.crdMissing=maybe",
+        "replicas=many",
+    ] {
+        let refused = try_render("botsecret", &["--set", setting]);
+        assert!(refused.as_ref().is_err_and(|said| !said.contains("nil pointer")), "{setting}: {refused:?}");
+    }
+}
+
+#[test]
+fn the_pod_is_restricted_and_its_image_can_be_pinned() {
+    let objects = render(&[]);
+    let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    assert_eq!(container["image"], format!("botsecret:{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+    assert_eq!(container["securityContext"]["capabilities"]["drop"][0], "ALL");
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let pinned = render(&[
+        "--set",
+        &format!("image.digest={digest}"),
+        "--set",
+        "global.imageRegistry=registry.example/team",
+        "--set",
+        "global.imagePullSecrets={one}",
+        "--set",
+        "imagePullSecrets={one,two}",
+    ]);
+    let pod = &only(&pinned, "Deployment")["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], format!("registry.example/team/botsecret@{digest}"));
+    assert_eq!(pod["imagePullSecrets"].as_sequence().map(Vec::len), Some(2));
+}
+
+#[test]
+fn two_replicas_have_a_budget_and_another_name_another_lease() {
+    let values = chart("botsecret").join("values-ha.yaml");
+    let objects = render(&["-f", values.to_str().expect("UTF-8")]);
+    assert_eq!(only(&objects, "Deployment")["spec"]["replicas"], 2);
+    assert_eq!(only(&objects, "PodDisruptionBudget")["spec"]["minAvailable"], 1);
+    let objects = render(&["--set", "fullnameOverride=second"]);
+    let deployment = only(&objects, "Deployment");
+    let arguments = serde_yaml::to_string(&deployment["spec"]["template"]["spec"]["containers"][0]["args"]);
+    assert!(arguments.expect("YAML").contains("--lease-name=second"));
+    let leader = of_kind(&objects, "Role").find(|role| name(role) == "second-leader").expect("a Role");
+    assert_eq!(leader["rules"][1]["resourceNames"][0], "second");
+    let policies = serde_yaml::to_string(&of_kind(&objects, "ValidatingAdmissionPolicy").collect::<Vec<_>>());
+    assert!(policies.expect("YAML").contains("system:serviceaccount:botsecret-system:second"));
+}
+
+#[test]
+fn definitions_stay_unless_asked_otherwise_and_can_be_left_out() {
+    let keeps = |objects: &[Value]| {
+        of_kind(objects, "CustomResourceDefinition")
+            .filter(|crd| crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep")
+            .count()
+    };
+    assert_eq!(keeps(&render(&[])), 3);
+    assert_eq!(keeps(&render(&["--set", "crds.keep=false"])), 0);
+    assert_eq!(of_kind(&render(&["--set", "crds.install=false"]), "CustomResourceDefinition").count(), 0);
+    assert_eq!(keeps(&try_render("botsecret-crds", &[]).expect("the chart of the definitions")), 3);
+}
+
+#[test]
+fn a_monitor_is_left_out_fails_or_is_made_where_its_definition_is_missing() {
+    let on = ["--set", "metrics.serviceMonitor.enabled=true", "--set"];
+    let with = |missing: &str| try_render("botsecret", &[&on[..], &[missing]].concat());
+    let refused = with("metrics.serviceMonitor.crdMissing=fail").expect_err("it is missing");
+    assert!(refused.contains("install the Prometheus Operator first"), "{refused}");
+    let monitors = |objects: Vec<Value>| of_kind(&objects, "ServiceMonitor").count();
+    assert_eq!(monitors(with("metrics.serviceMonitor.crdMissing=skip").expect("rendered")), 0);
+    assert_eq!(monitors(with("metrics.serviceMonitor.crdMissing=always").expect("rendered")), 1);
+    let there = ["--api-versions", "monitoring.coreos.com/v1/ServiceMonitor", "--set"];
+    assert_eq!(monitors(render(&[&there[..], &["metrics.serviceMonitor.enabled=true"]].concat())), 1);
+}
+
+#[test]
+fn the_network_policy_leaves_out_metadata_services_and_can_be_narrowed() {
+    let egress = |settings: &[&str]| {
+        serde_yaml::to_string(&only(&render(settings), "NetworkPolicy")["spec"]["egress"]).expect("YAML")
+    };
+    let wide = egress(&[]);
+    assert!(wide.contains("169.254.0.0/16") && wide.contains("fe80::/10") && wide.contains("port: 8200"), "{wide}");
+    let narrow = egress(&["--set", "networkPolicy.egress.cidrs={10.0.0.0/8}"]);
+    assert!(narrow.contains("10.0.0.0/8") && !narrow.contains("except"), "{narrow}");
+    assert_eq!(of_kind(&render(&["--set", "networkPolicy.enabled=false"]), "NetworkPolicy").count(), 0);
+}
