@@ -12,7 +12,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    common::{NAME, SOURCE, expect_rollouts, follow, patches, picky, rotate, served_throughout, until_phase},
+    common::{LONG, NAME, SOURCE, expect_rollouts, follow, patches, picky, rotate, served_throughout, until_phase},
     support::{Bench, DEADLINE, Fault, Result, Vault, shared_bao},
 };
 
@@ -155,7 +155,7 @@ async fn what_is_not_known_to_be_good_does_not_come_back_and_the_halt_says_why()
         bench.until_all_hold(app, 1, "1").await?;
     }
     rotate(&bench, "bad").await?;
-    wait_for("the reason not to roll back", DEADLINE, async || {
+    wait_for("the reason not to roll back", LONG, async || {
         let rotation = bench.bot_secrets().get(NAME).await?.status.and_then(|status| status.rotation);
         let Some(rotation) = rotation.filter(|rotation| rotation.phase == RotationPhase::Halted) else {
             bail!("not halted")
@@ -189,7 +189,7 @@ async fn a_version_that_the_manager_destroyed_does_not_come_back() -> Result {
     bench.until_all_hold("bot", 1, "1").await?;
     vault.destroy(SOURCE, 1).await?;
     put(&vault, "bad").await?;
-    wait_for("the reason not to roll back", DEADLINE, async || {
+    wait_for("the reason not to roll back", LONG, async || {
         let rotation = bench.bot_secrets().get(NAME).await?.status.and_then(|status| status.rotation);
         let message = rotation.map(|rotation| rotation.message).unwrap_or_default();
         if message.contains("not rolled back: ") { Ok(Some(())) } else { bail!("{message}") }
@@ -290,7 +290,7 @@ async fn a_spec_that_asks_for_a_bad_secret_is_taken_back_until_it_is_edited() ->
     };
     read("other").await?;
     // The version that was read before is another secret's.
-    wait_for("the reason not to roll back", DEADLINE, async || {
+    wait_for("the reason not to roll back", LONG, async || {
         let rotation = bench.bot_secrets().get(NAME).await?.status.and_then(|status| status.rotation);
         let message = rotation.map(|rotation| rotation.message).unwrap_or_default();
         if message.contains("not rolled back: ") { Ok(Some(())) } else { bail!("{message}") }

@@ -19,7 +19,7 @@ impl World {
         let mut wakes = Vec::new();
         for (key, old) in gone {
             wakes.push((key.clone(), Wake::Look));
-            wakes.extend(self.wakes_of_failures(&key, Some(&old), None));
+            wakes.extend(self.wakes_of_rollouts(&key, Some(&old), None));
             let target = ObjectKey::new(&key.namespace, old.target_name());
             self.untarget(&target, &key.name);
             wakes.extend(self.writers_of(&target).into_iter().map(|key| (key, Wake::Read)));
@@ -46,7 +46,7 @@ impl World {
                 }
             }
             self.by_target.entry(target).or_default().insert(key.name.clone());
-            wakes.extend(self.wakes_of_failures(&key, known.as_deref(), Some(&object)));
+            wakes.extend(self.wakes_of_rollouts(&key, known.as_deref(), Some(&object)));
             let wake = if known.is_some_and(|old| !asks_for_a_read(&old, &object)) { Wake::Look } else { Wake::Read };
             wakes.push((key.clone(), wake));
             self.bot_secrets.put(key, Arc::new(*object));
@@ -104,7 +104,7 @@ impl World {
             .get(&key)
             .filter(|known| known.metadata.uid == object.metadata.uid && !is_older(&object.metadata, &known.metadata));
         let Some(known) = known.cloned() else { return Vec::new() };
-        let wakes = self.wakes_of_failures(&key, Some(&known), Some(&object));
+        let wakes = self.wakes_of_rollouts(&key, Some(&known), Some(&object));
         self.bot_secrets.put(key, Arc::new(object));
         wakes
     }

@@ -32,17 +32,17 @@ impl World {
         }
     }
 
-    /// Whom it concerns that other workloads fail, or are mended, for this BotSecret
-    /// than before.
-    pub(super) fn wakes_of_failures(
+    /// Whom it concerns that other workloads roll, fail or are mended for this
+    /// BotSecret than before.
+    pub(super) fn wakes_of_rollouts(
         &self,
         key: &ObjectKey,
         before: Option<&BotSecret>,
         now: Option<&BotSecret>,
     ) -> Vec<(ObjectKey, Wake)> {
         let told = |object| {
-            let troubled = recorded(object).filter(|one| one.has_failed() || one.failed_before);
-            troubled.map(|one| (&one.kind, &one.name, &one.state)).collect::<BTreeSet<_>>()
+            let open = recorded(object).filter(|one| one.is_rolling() || one.has_failed() || one.failed_before);
+            open.map(|one| (&one.kind, &one.name, &one.state)).collect::<BTreeSet<_>>()
         };
         let (before, now) = (before.map(told).unwrap_or_default(), now.map(told).unwrap_or_default());
         let changed = before.symmetric_difference(&now).filter_map(|(kind, name, _)| {

@@ -151,12 +151,13 @@ fn p3_a_failure_of_a_workload_is_shown_to_the_other_botsecrets_that_it_uses_and_
     let by_watch = Change::BotSecret(Scoped::Put(Box::new(told(13, "Rolling"))));
     assert_eq!(world.take("", by_watch), [(key("two"), Wake::Look), (key("one"), Wake::Look)]);
     assert_eq!(shared(&world, "two")["d"], Elsewhere { rolls: one(9), ..Elsewhere::default() });
-    world.wrote_bot_secret(told(14, "Failed"));
-    let mut suspended = told(15, "Failed");
+    assert_eq!(world.wrote_bot_secret(told(14, "RolledOut")), [(key("two"), Wake::Look)], "it waits for that");
+    world.wrote_bot_secret(told(15, "Failed"));
+    let mut suspended = told(16, "Failed");
     suspended.spec.suspend = Some(true);
     assert_eq!(world.wrote_bot_secret(suspended), [(key("two"), Wake::Look)]);
     assert_eq!(shared(&world, "two")["d"], Elsewhere::default(), "nothing will come of it");
-    world.wrote_bot_secret(told(16, "Failed"));
+    world.wrote_bot_secret(told(17, "Failed"));
     let gone = Change::BotSecret(Scoped::Gone(key("one")));
     assert!(world.take("", gone).contains(&(key("two"), Wake::Look)));
 }
