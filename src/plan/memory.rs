@@ -102,6 +102,8 @@ pub struct CandidateNotes {
 /// Notes on a value that is to be taken back.
 #[derive(Debug, Default)]
 pub struct BackNotes {
+    /// Whether this process has looked at the objects themselves.
+    pub looked: bool,
     /// Looks in a row, for their back-off.
     pub looks: u32,
     /// When to look again whether the value before is good.

@@ -54,8 +54,10 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     {
         return Done { memory, secret, object: None, again: Some(again) };
     }
-    match Box::pin(leasing::first_look(context, &mut observed, &memory.leases)).await {
-        Ok(found) => secret = found,
+    let mut fresh = None;
+    match Box::pin(leasing::first_look(context, &mut observed, &mut memory)).await {
+        Ok(Some(found)) => (fresh, secret) = (found.object, found.secret),
+        Ok(None) => {}
         Err(error) => return Box::pin(unseen(context, &observed, memory, &error)).await,
     }
     Box::pin(leasing::tend(context, &observed, &mut memory)).await;
@@ -109,7 +111,8 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     ];
     let again = again.into_iter().flatten().min();
     let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
-    Done { memory, secret, object, again }
+    // Later passes are to go on from what was found.
+    Done { memory, secret, object: object.or(fresh), again }
 }
 
 /// Whether one of these clocks is known to have run out, and when the next one

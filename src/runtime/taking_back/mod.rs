@@ -40,7 +40,7 @@ pub(super) enum Back {
 /// Takes a failed value back, one step on.
 pub(super) async fn step(context: &Context, observed: &Observed, memory: &mut Memory) -> Back {
     let Some(failed) = failed(&observed.bot_secret, observed) else {
-        memory.back = BackNotes::default();
+        memory.back = BackNotes { looked: memory.back.looked, ..BackNotes::default() };
         return Back::No(None);
     };
     let (revision, generation) = (failed.to_string(), observed.bot_secret.metadata.generation);
@@ -57,7 +57,7 @@ pub(super) async fn step(context: &Context, observed: &Observed, memory: &mut Me
     let (namespace, bot_secret) = (&observed.bot_secret.metadata.namespace, &observed.bot_secret.metadata.name);
     match Box::pin(take_back(context, observed, memory, &failed)).await {
         Ok(Step::Written(applied)) => {
-            memory.back = BackNotes::default();
+            memory.back = BackNotes { looked: memory.back.looked, ..BackNotes::default() };
             context.metrics.rollbacks.inc();
             tracing::warn!(namespace, bot_secret, revision = %failed, "a value was taken back: a workload failed on it");
             Back::Written(applied)
@@ -102,7 +102,7 @@ fn failed(object: &BotSecret, observed: &Observed) -> Option<Revision> {
     (rolls_back(object) && is_halted && is_ours && is_read && may).then(|| state.revision.clone())
 }
 
-fn rolls_back(object: &BotSecret) -> bool {
+pub(super) fn rolls_back(object: &BotSecret) -> bool {
     object.spec.rollout.as_ref().is_some_and(Rollout::rolls_back)
 }
 
