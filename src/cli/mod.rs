@@ -11,9 +11,14 @@ pub mod operator;
 mod rotate;
 mod version;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::api::Timeout;
 
 /// What any command may fail with. Its text goes to people, so it holds no
 /// values.
@@ -81,5 +86,29 @@ fn print(text: &str) -> Result<(), Error> {
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
+    }
+}
+
+/// How long a command is to wait.
+fn parse_patience(text: &str) -> Result<Duration, String> {
+    let read: Result<Timeout, _> = serde_json::from_value(text.into());
+    read.ok()
+        .map(|Timeout(patience)| patience)
+        .filter(|patience| !patience.is_zero())
+        .ok_or_else(|| "write a duration of more than nothing, such as 90s or 10m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::parse_patience;
+
+    #[test]
+    fn patience_is_a_duration_of_more_than_nothing() {
+        assert_eq!(parse_patience("1m30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "0", "0s", "soon", "-1s", "90"] {
+            assert!(parse_patience(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -21,8 +21,7 @@ use self::{
     findings::{CHECKS, Finding, Stage, State, examine},
     show::shown,
 };
-use super::{Error, OutputFormat, cluster::cluster, print};
-use crate::api::Timeout;
+use super::{Error, OutputFormat, cluster::cluster, parse_patience, print};
 
 /// How long `--wait` lies between two looks.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -66,12 +65,6 @@ pub struct DoctorArguments {
     context: Option<String>,
 }
 
-fn parse_patience(text: &str) -> Result<Duration, String> {
-    let read: Result<Timeout, _> = serde_json::from_value(text.into());
-    let patience = read.ok().map(|Timeout(patience)| patience).filter(|patience| !patience.is_zero());
-    patience.ok_or_else(|| "write a duration of more than nothing, such as 90s or 5m".to_owned())
-}
-
 pub(super) fn run(arguments: DoctorArguments) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(look(arguments))
@@ -107,20 +100,5 @@ fn failure(found: &[Finding]) -> Result<(), Error> {
         0 => Ok(()),
         1 => Err("1 thing is wrong".into()),
         count => Err(format!("{count} things are wrong").into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::parse_patience;
-
-    #[test]
-    fn patience_is_a_duration_of_more_than_nothing() {
-        assert_eq!(parse_patience("1m30s"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "0s", "soon", "90"] {
-            assert!(parse_patience(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -13,8 +13,8 @@ use kube::{Api, Client};
 use serde::Serialize;
 
 use self::{follow::follow, request::request};
-use super::{Cli, Error, OutputFormat, cluster::cluster, print};
-use crate::api::{BotSecret, EmergencyPhase, EmergencyStatus, LONGEST_REASON, RotateRequest, Timeout};
+use super::{Cli, Error, OutputFormat, cluster::cluster, parse_patience, print};
+use crate::api::{BotSecret, EmergencyPhase, EmergencyStatus, LONGEST_REASON, RotateRequest};
 
 /// How long `--wait` waits unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -64,14 +64,6 @@ pub struct RotateArguments {
     /// The context to use from the kubeconfig file
     #[arg(long, value_name = "NAME")]
     context: Option<String>,
-}
-
-fn parse_patience(text: &str) -> Result<Duration, String> {
-    let read: Result<Timeout, _> = serde_json::from_value(text.into());
-    read.ok()
-        .map(|Timeout(patience)| patience)
-        .filter(|patience| !patience.is_zero())
-        .ok_or_else(|| "write a duration of more than nothing, such as 90s or 10m".to_owned())
 }
 
 /// What was asked for, and what became of it.
@@ -189,19 +181,4 @@ fn shown(rotation: &Rotation, output: OutputFormat) -> Result<String, Error> {
         OutputFormat::Json => format!("{}\n", serde_json::to_string_pretty(rotation)?),
         OutputFormat::Yaml => serde_yaml::to_string(rotation)?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::parse_patience;
-
-    #[test]
-    fn patience_is_a_duration_of_more_than_nothing() {
-        assert_eq!(parse_patience("1m30s"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "0", "0s", "soon", "-1s", "90"] {
-            assert!(parse_patience(wrong).is_err(), "{wrong}");
-        }
-    }
 }
