@@ -23,7 +23,7 @@ use super::{
 /// For how long caches stay behind, where they do.
 const BEHIND: Duration = Duration::from_secs(20);
 /// How much later a late request takes effect: beyond the next rotation.
-const LATE: Duration = Duration::from_secs(210);
+pub const LATE: Duration = Duration::from_secs(210);
 
 /// The same, where it has just been followed by another leader.
 const SOON: Duration = Duration::from_secs(3);

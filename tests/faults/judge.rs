@@ -1,15 +1,17 @@
 //! What must be so after every run.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{
     clock,
+    faults::LATE,
     store::{Actor, Revision},
     world::{
-        Act, BOT_SECRET, DEPLOYMENTS, IDLE_FROM, NAMESPACE, Scenario, Start, World, data_of, manager::Fields,
-        script::LAST_PATH,
+        Act, BOT_SECRET, DEPLOYMENTS, IDLE_FROM, NAMESPACE, Scenario, Start, World, data_of,
+        manager::Fields,
+        script::{DELETED_AT, LAST_PATH},
     },
 };
 
@@ -17,6 +19,10 @@ use super::{
 const PREVIOUS: &str = "price-bot-previous";
 /// Where a value that is made here is kept until it is at its source.
 const NEXT: &str = "price-bot-next";
+
+/// When the last writes for a BotSecret that is deleted are made: from its rotation on,
+/// until the last that was under way is given up.
+const LATEST_OF_THE_GONE: Range<Duration> = Duration::from_secs(100)..Duration::from_secs(145);
 
 /// What came of a run, as far as two runs must agree on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +34,13 @@ pub struct Settled {
     pub revision: Option<(u64, String)>,
     /// By Deployment: the template's annotations, revisions as above.
     pub templates: BTreeMap<String, BTreeMap<String, Option<(u64, String)>>>,
-    /// By Deployment: how often the operator changed its template.
+    /// By Deployment: how often the operator changed its template, as far as
+    /// that is [counted](Scenario::counted_from).
     pub rollouts: BTreeMap<String, usize>,
     /// What the status says of the rollout: whether it is complete, and of each
     /// workload the state and the patches.
     pub record: String,
-    /// By Deployment: how many pods were started.
+    /// By Deployment: how many pods were started, since then.
     pub starts: BTreeMap<String, usize>,
 }
 
@@ -48,13 +55,14 @@ pub struct Outcome {
 impl Outcome {
     pub fn of(world: &World) -> Self {
         let revisions = world.store.revisions();
-        let base = first_revision(&revisions);
+        let base = first_revision(&revisions, world.scenario.made_at());
+        let from = world.scenario.counted_from();
         let relative = |text: &str| {
             let mut parts = text.splitn(2, '.');
             let number: u64 = parts.next()?.parse().ok()?;
             let fingerprint = parts.next()?;
             // Of what is issued once more, the number is another.
-            let is_random = matches!(world.scenario, Scenario::Made | Scenario::Leased);
+            let is_random = world.scenario == Scenario::Made || world.scenario.is_leased();
             Some((number.checked_sub(base?)?, if is_random { String::new() } else { fingerprint.to_owned() }))
         };
         let secret = world.store.get("secrets", NAMESPACE, BOT_SECRET);
@@ -75,15 +83,15 @@ impl Outcome {
             version: version(world),
             revision,
             templates,
-            rollouts: count(&|name| revisions.iter().filter(|one| rolls(one, name)).count()),
+            rollouts: count(&|name| revisions.iter().filter(|one| one.at >= from && rolls(one, name)).count()),
             record: record(world),
-            starts: count(&|name| starts.iter().filter(|start| start.deployment == name).count()),
+            starts: count(&|name| starts.iter().filter(|one| one.at >= from && one.deployment == name).count()),
         };
         let mut wrong = Vec::new();
         judge_secret(world, &revisions, &mut wrong);
         judge_pods(world, starts, &mut wrong);
         judge_rest(world, &revisions, &mut wrong);
-        if world.scenario == Scenario::Leased {
+        if world.scenario.is_leased() {
             judge_leases(world, &revisions, &mut wrong);
         }
         Self { settled, wrong }
@@ -121,7 +129,7 @@ fn record(world: &World) -> String {
 /// issued, whether it lives.
 fn version(world: &World) -> (Option<usize>, usize) {
     let held = world.secret();
-    if world.scenario != Scenario::Leased {
+    if !world.scenario.is_leased() {
         return (held.and_then(|data| world.manager.number_of(&data)), world.manager.version());
     }
     let found = held.and_then(|data| world.manager.leases.find(&data));
@@ -151,6 +159,10 @@ fn judge_leases(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
         let Some((_, ends)) = leases.find(&start.held) else { continue };
         let is_it = |one: &&Revision| one.key.plural == "pods" && one.key.name == start.pod && one.deleted;
         let gone = revisions.iter().find(is_it).map_or_else(clock::elapsed, |one| one.at);
+        // Who deletes a BotSecret ends its credentials, whoever holds them.
+        if (DELETED_AT..world.scenario.made_at()).contains(&ends) {
+            continue;
+        }
         if ends <= start.at {
             wrong.push(format!("P7: pod {} started with a credential that had ended", start.pod));
         } else if ends < gone {
@@ -161,7 +173,7 @@ fn judge_leases(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
 
 /// P1: written whole, never lost.
 fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
-    if world.scenario != Scenario::Leased && world.secret() != Some(world.manager.newest()) {
+    if !world.scenario.is_leased() && world.secret() != Some(world.manager.newest()) {
         wrong.push("P11: the Secret does not hold what the manager holds".to_owned());
     }
     let holds = |name| world.store.get("secrets", NAMESPACE, name).is_some_and(|secret| !data_of(&secret).is_empty());
@@ -173,6 +185,8 @@ fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
     }
     let is_whole = |data: &Fields| is_whole(world, data);
     let by_script = world.scenario.script().iter().any(|(_, act)| *act == Act::DeleteSecret);
+    // Collected after its BotSecret.
+    let is_collected = |one: &Revision| world.scenario == Scenario::Deleted && is_of_another(world, &one.after);
     for one in revisions.iter().filter(|one| one.key.plural == "secrets" && one.key.namespace == NAMESPACE) {
         if one.key.name == PREVIOUS && world.scenario.bad_version().is_some() {
             let data = data_of(&one.after);
@@ -183,7 +197,7 @@ fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
             // What it holds is proved by what arrives at the manager.
         } else if one.key.name != BOT_SECRET {
             wrong.push(format!("P5: Secret {} was written", one.key.name));
-        } else if one.deleted && !(by_script && one.by == Actor::World) {
+        } else if one.deleted && !(one.by == Actor::World && (by_script || is_collected(one))) {
             wrong.push(format!("P1: the Secret was deleted at {:?}", one.at));
         } else if !one.deleted && !is_whole(&data_of(&one.after)) {
             wrong.push(format!("P1: the Secret was half written at {:?}", one.at));
@@ -194,7 +208,7 @@ fn judge_secret(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) 
 /// Whether the manager ever gave this, as a whole.
 fn is_whole(world: &World, data: &Fields) -> bool {
     match world.scenario {
-        Scenario::Leased => world.manager.leases.find(data).is_some(),
+        Scenario::Leased | Scenario::Deleted => world.manager.leases.find(data).is_some(),
         _ => world.manager.number_of(data).is_some(),
     }
 }
@@ -206,7 +220,7 @@ fn judge_pods(world: &World, starts: &[Start], wrong: &mut Vec<String>) {
         wrong.push(format!("P1: pod {} started with a half-written value", start.pod));
     }
     let newest = match world.scenario {
-        Scenario::Leased => world.secret().unwrap_or_default(),
+        Scenario::Leased | Scenario::Deleted => world.secret().unwrap_or_default(),
         _ => world.manager.newest(),
     };
     for pod in world.store.all("pods") {
@@ -225,7 +239,16 @@ fn judge_rest(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
         wrong.push(format!("P2: {} {} was written at rest, at {:?}", one.key.plural, one.key.name, one.at));
     }
     // Who wrote it has given it up and done it anew: it is to be refused.
-    for one in revisions.iter().filter(|one| one.by == Actor::Late && one.key.plural != "events") {
+    // For a BotSecret that is gone nobody does it anew: a workload may restart once
+    // more, and a Secret that is created goes with the owner that it names.
+    let is_of_the_gone = |one: &&Revision| {
+        let came = (DELETED_AT..world.scenario.made_at()).contains(&one.at)
+            || LATEST_OF_THE_GONE.contains(&one.at.saturating_sub(LATE));
+        let made = one.key.plural == "secrets" && one.before.is_none() && is_of_another(world, &one.after);
+        world.scenario == Scenario::Deleted && came && (one.key.plural == "deployments" || made)
+    };
+    let late = revisions.iter().filter(|one| one.by == Actor::Late && one.key.plural != "events");
+    for one in late.filter(|one| !is_of_the_gone(one)) {
         wrong.push(format!("P3: a late write of {} {} took effect", one.key.plural, one.key.name));
     }
     let object = world.store.get("botsecrets", NAMESPACE, BOT_SECRET).expect("nobody deletes it");
@@ -247,6 +270,13 @@ fn judge_rest(world: &World, revisions: &[Revision], wrong: &mut Vec<String>) {
     }
 }
 
+/// Whether it belongs to a BotSecret that is not the one that is there at the end.
+fn is_of_another(world: &World, secret: &Value) -> bool {
+    let living = world.store.get("botsecrets", NAMESPACE, BOT_SECRET).expect("it is there at the end");
+    let owners: Vec<_> = secret["metadata"]["ownerReferences"].as_array().into_iter().flatten().collect();
+    !owners.is_empty() && owners.iter().all(|owner| owner["uid"] != living["metadata"]["uid"])
+}
+
 /// Whether the operator changed this Deployment's template here.
 fn rolls(one: &Revision, name: &str) -> bool {
     let template = |object: &Value| object["spec"]["template"].clone();
@@ -262,7 +292,8 @@ fn revision_of(secret: &Value) -> Option<String> {
 }
 
 /// Where the sequence of revisions begins: at the second of the first write.
-fn first_revision(revisions: &[Revision]) -> Option<u64> {
-    let first = revisions.iter().find(|one| one.key.plural == "secrets" && one.key.name == BOT_SECRET)?;
+fn first_revision(revisions: &[Revision], made_at: Duration) -> Option<u64> {
+    let is_it = |one: &&Revision| one.key.plural == "secrets" && one.key.name == BOT_SECRET && one.at >= made_at;
+    let first = revisions.iter().find(is_it)?;
     revision_of(&first.after)?.split('.').next()?.parse().ok()
 }

@@ -156,7 +156,7 @@ async fn p3_each_hand_over_under_way_of_a_rotation_loses_and_doubles_nothing() -
     }
     replicas.all_hold("1").await?;
     ensure!(replicas.writes(1).await?.is_empty(), "a standby writes: {:?}", replicas.writes(1).await?);
-    let (mut slowest, began) = (std::time::Duration::ZERO, Instant::now());
+    let (mut times, began) = (Vec::new(), Instant::now());
     for turn in 0..TURNS {
         let (old, new) = (turn % 2, (turn + 1) % 2);
         let value = (turn + 2).to_string();
@@ -164,15 +164,21 @@ async fn p3_each_hand_over_under_way_of_a_rotation_loses_and_doubles_nothing() -
         let asked = Instant::now();
         replicas.of[old].signal("TERM")?;
         replicas.until_led_by(new).await?;
-        slowest = slowest.max(asked.elapsed());
+        times.push(asked.elapsed());
         ensure!(replicas.of[old].until_ended().await? == Some(0), "it did not end well");
         replicas.rolled("one", &value, i64::try_from(turn)? + 1).await?;
         replicas.all_hold(&value).await?;
         replicas.of[old].start_again().await?;
     }
-    // Nobody waited for a Lease to end by itself.
-    ensure!(slowest.as_secs() < 10, "{slowest:?}");
-    println!("{TURNS} hand-overs in {:?}, the slowest after {slowest:?}", began.elapsed());
+    times.sort();
+    let (half, slowest) = (times[TURNS / 2], times[TURNS - 1]);
+    println!(
+        "{TURNS} hand-overs in {:?}, half of them within {half:?}, the slowest after {slowest:?}",
+        began.elapsed()
+    );
+    // What else the machine does may hold one up, but nobody waited for a Lease to end
+    // by itself.
+    ensure!(half.as_secs() < 2 && slowest.as_secs() < 10, "{times:?}");
     ensure!(replicas.lease().await?.lease_transitions == Some(i32::try_from(TURNS)?), "{:?}", replicas.lease().await?);
     Ok(())
 }

@@ -148,12 +148,14 @@ async fn a_workload_that_was_broken_before_stops_no_good_value_and_comes_last() 
     rotate(&bench, "2").await?;
     bench.until_all_hold("bot-b", 2, "2").await?;
     expect_rollouts(&bench, &["bot-b"], 1).await?;
-    wait_for("bot-a to have the new template", LONG, async || {
-        Ok((patches(&bench, "deployments", "bot-a").await? == 1).then_some(()))
+    let workloads = wait_for("bot-a to be rolled, on record too", LONG, async || {
+        let status = bench.bot_secrets().get(NAME).await?.status.unwrap_or_default();
+        let workloads = status.rollout.map(|rollout| rollout.workloads).unwrap_or_default();
+        let is_rolled = workloads.iter().any(|one| one.name == "bot-a" && one.patches == 1);
+        Ok(is_rolled.then_some(workloads))
     })
     .await?;
-    let status = bench.bot_secrets().get(NAME).await?.status.unwrap_or_default();
-    let workloads = status.rollout.map(|rollout| rollout.workloads).unwrap_or_default();
+    ensure!(patches(&bench, "deployments", "bot-a").await? == 1, "{workloads:?}");
     let broken = workloads.iter().find(|one| one.name == "bot-a");
     ensure!(broken.is_some_and(|one| one.unhealthy_before && one.state != "Failed"), "{workloads:?}");
     let good = workloads.iter().find(|one| one.name == "bot-b").and_then(|one| one.rolled_at.clone());

@@ -79,6 +79,7 @@ impl Controllers {
                 soon(now + STEP);
             }
         }
+        collect_garbage(store);
         next
     }
 
@@ -198,6 +199,19 @@ impl Controllers {
             "spec": template["spec"],
         });
         store.ask(Verb::Create, "pods", (namespace, "", ""), &pod).granted();
+    }
+}
+
+/// Deletes the Secrets whose BotSecret is gone.
+fn collect_garbage(store: &Store) {
+    let alive: Vec<_> = store.all("botsecrets").iter().map(|one| text(one, "/metadata/uid").to_owned()).collect();
+    for secret in store.all("secrets") {
+        let owners = secret["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        let mut owners = owners.map(|owner| text(owner, "/uid")).peekable();
+        if owners.peek().is_some() && !owners.any(|uid| alive.iter().any(|one| one == uid)) {
+            let (namespace, name) = (text(&secret, "/metadata/namespace"), text(&secret, "/metadata/name"));
+            store.ask(Verb::Delete, "secrets", (namespace, name, ""), &json!({}));
+        }
     }
 }
 

@@ -72,13 +72,7 @@ impl World {
             make("deployments", NAMESPACE, &deployment(name));
         }
         let bad = scenario.bad_version();
-        let mut bot_secret = json!({
-            "metadata": { "name": BOT_SECRET },
-            "spec": {
-                "serviceAccountName": "bot", "storeRef": { "name": "source" }, "refreshInterval": "10s",
-                "dataFrom": [{ "extract": { "key": "price-bot" } }],
-            },
-        });
+        let mut bot_secret = bot_secret();
         if bad.is_some() {
             bot_secret["spec"]["rollout"] = json!({ "onFailure": "RollBack" });
         }
@@ -90,7 +84,7 @@ impl World {
             let generate = json!([{ "secretKey": "TOKEN", "password": { "length": 16 } }]);
             spec.insert("rotation".to_owned(), json!({ "every": "8760h", "generate": generate }));
         }
-        if scenario == Scenario::Leased {
+        if scenario.is_leased() {
             bot_secret["spec"]["dataFrom"] = script::issued_by("first");
         }
         make("botsecrets", NAMESPACE, &bot_secret);
@@ -119,6 +113,17 @@ impl World {
     pub fn secret(&self) -> Option<BTreeMap<String, Vec<u8>>> {
         self.store.get("secrets", NAMESPACE, BOT_SECRET).map(|secret| data_of(&secret))
     }
+}
+
+/// What every scenario begins with.
+fn bot_secret() -> Value {
+    json!({
+        "metadata": { "name": BOT_SECRET },
+        "spec": {
+            "serviceAccountName": "bot", "storeRef": { "name": "source" }, "refreshInterval": "10s",
+            "dataFrom": [{ "extract": { "key": "price-bot" } }],
+        },
+    })
 }
 
 fn deployment(name: &str) -> Value {

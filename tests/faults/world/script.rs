@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::store::{Store, Verb},
-    BOT_SECRET, Manager, NAMESPACE,
+    BOT_SECRET, Manager, NAMESPACE, bot_secret,
 };
 
 /// What happens in a run beside the faults.
@@ -24,6 +24,8 @@ pub enum Scenario {
     Made,
     /// Credentials that the manager issues, and that end.
     Leased,
+    /// As before, and the BotSecret is deleted while workloads roll, and made anew.
+    Deleted,
 }
 
 /// One thing that happens.
@@ -35,6 +37,9 @@ pub enum Act {
     /// Somebody has the credential issued by another path.
     IssueBy(&'static str),
     DeleteSecret,
+    DeleteBotSecret,
+    /// Made as at first, but that another path issues its credential.
+    CreateBotSecret(&'static str),
     Suspend(bool),
     /// Somebody edits the spec while workloads roll.
     WatchFor(&'static str),
@@ -70,7 +75,24 @@ const LEASED: [(Duration, Act); 4] = [
     at(400, Act::Want("last")),
 ];
 
-/// The path that issues the credential at the end of [`Scenario::Leased`].
+/// When the BotSecret of [`Scenario::Deleted`] goes: one workload rolls, the other
+/// has not begun.
+pub const DELETED_AT: Duration = Duration::from_millis(110_300);
+/// When it is there again: later than the longest that its going may be held up.
+pub const MADE_ANEW_AT: Duration = Duration::from_millis(250_300);
+
+/// When its last rotation begins.
+const LAST_ISSUED_AT: Duration = Duration::from_millis(350_300);
+
+const DELETED: [(Duration, Act); 4] = [
+    at(100, Act::IssueBy("second")),
+    (DELETED_AT, Act::DeleteBotSecret),
+    (MADE_ANEW_AT, Act::CreateBotSecret("second")),
+    (LAST_ISSUED_AT, Act::IssueBy(LAST_PATH)),
+];
+
+/// The path that issues the credential at the end of a scenario that
+/// [is leased](Scenario::is_leased).
 pub const LAST_PATH: &str = "third";
 
 /// The whole of a Secret, as this path issues it.
@@ -79,7 +101,24 @@ pub fn issued_by(path: &str) -> Value {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 5] = [Self::Rotations, Self::Edits, Self::Back, Self::Made, Self::Leased];
+    pub const ALL: [Self; 6] = [Self::Rotations, Self::Edits, Self::Back, Self::Made, Self::Leased, Self::Deleted];
+
+    /// Whether its credentials are issued, and end.
+    pub fn is_leased(self) -> bool {
+        matches!(self, Self::Leased | Self::Deleted)
+    }
+
+    /// Since when its BotSecret is the one that is there at the end.
+    pub fn made_at(self) -> Duration {
+        if self == Self::Deleted { MADE_ANEW_AT } else { Duration::ZERO }
+    }
+
+    /// Since when each rollout is one that the same scenario without a fault has too.
+    /// What rolls before a BotSecret is deleted depends on how far it got: the first
+    /// sync of the next rolls only who is known to hold something older.
+    pub fn counted_from(self) -> Duration {
+        if self == Self::Deleted { LAST_ISSUED_AT } else { Duration::ZERO }
+    }
 
     /// Which of the manager's versions no bot lives on.
     pub fn bad_version(self) -> Option<usize> {
@@ -93,6 +132,7 @@ impl Scenario {
             Self::Back => &BACK,
             Self::Made => &MADE,
             Self::Leased => &LEASED,
+            Self::Deleted => &DELETED,
         }
     }
 }
@@ -105,6 +145,7 @@ impl fmt::Display for Scenario {
             Self::Back => "back",
             Self::Made => "made",
             Self::Leased => "leased",
+            Self::Deleted => "deleted",
         })
     }
 }
@@ -134,6 +175,14 @@ impl Act {
             // Whether it is there or not.
             Self::DeleteSecret => {
                 drop(store.ask(Verb::Delete, "secrets", (NAMESPACE, BOT_SECRET, ""), &json!({})));
+            }
+            Self::DeleteBotSecret => {
+                drop(store.ask(Verb::Delete, "botsecrets", (NAMESPACE, BOT_SECRET, ""), &json!({})).granted());
+            }
+            Self::CreateBotSecret(path) => {
+                let mut object = bot_secret();
+                object["spec"]["dataFrom"] = issued_by(path);
+                drop(store.ask(Verb::Create, "botsecrets", (NAMESPACE, "", ""), &object).granted());
             }
             Self::Suspend(suspend) => edit("botsecrets", BOT_SECRET, json!({ "suspend": suspend })),
             Self::WatchFor(time) => edit("botsecrets", BOT_SECRET, json!({ "rollout": { "healthyFor": time } })),
