@@ -1,10 +1,12 @@
-//! What a user applies: `deploy/` and `examples/`.
+//! What a user applies: `deploy/` and `examples/`; and how that is released.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod image;
 #[path = "../support/kubectl.rs"]
 mod kubectl;
 mod policy;
+mod release;
 mod rights;
 
 use std::{fs, path::PathBuf, time::Duration};
