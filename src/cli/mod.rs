@@ -9,6 +9,7 @@ mod doctor;
 pub mod logging;
 pub mod operator;
 mod rotate;
+mod sealed;
 mod version;
 
 use std::{

@@ -9,8 +9,12 @@ use super::{
     Error,
     cluster::cluster,
     logging::{self, LogFormat},
+    sealed,
 };
-use crate::runtime::{self, Election};
+use crate::{
+    runtime::{self, Election},
+    stores::Place,
+};
 
 /// What `botsecret operator` takes.
 #[derive(Debug, Args)]
@@ -39,6 +43,10 @@ pub struct OperatorArguments {
     #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
     pod_uid: Option<String>,
 
+    /// The only places that BotSecretStores may ask: hosts, *.domains, addresses, networks; ClusterBotSecretStores may ask any [default: any, but link-local ones and the like]
+    #[arg(long, env = "BOTSECRET_STORE_ADDRESSES", value_name = "PLACE,...", value_delimiter = ',')]
+    store_addresses: Vec<Place>,
+
     /// How many workloads may roll at once over the whole cluster [default: any number]
     #[arg(long, env = "BOTSECRET_MAX_ROLLOUTS", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     max_rollouts: Option<u32>,
@@ -46,6 +54,10 @@ pub struct OperatorArguments {
     /// How many workloads may roll at once in one namespace [default: any number]
     #[arg(long, env = "BOTSECRET_MAX_ROLLOUTS_PER_NAMESPACE", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     max_rollouts_per_namespace: Option<u32>,
+
+    /// Leave core dumps and debuggers to the system. Memory holds credentials: for debugging alone
+    #[arg(long, env = "BOTSECRET_ALLOW_CORE_DUMPS")]
+    allow_core_dumps: bool,
 
     /// How log lines are written
     #[arg(long, env = "BOTSECRET_LOG_FORMAT", value_enum, default_value_t)]
@@ -65,6 +77,9 @@ pub struct OperatorArguments {
 }
 
 pub(super) fn run(arguments: OperatorArguments) -> Result<(), Error> {
+    if !arguments.allow_core_dumps {
+        sealed::seal()?;
+    }
     logging::start(arguments.log_format, &arguments.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // As a task, on the threads that run everything else: what is blocked on
@@ -88,6 +103,7 @@ async fn serve(arguments: OperatorArguments) -> Result<(), Error> {
         namespaces: arguments.namespaces.0,
         operator_namespace: arguments.operator_namespace.map_or_else(own_namespace, |namespace| namespace.0),
         listen: arguments.listen,
+        store_addresses: arguments.store_addresses,
         election: if arguments.leader_elect {
             Some(Election { lease: arguments.lease_name, identity: identity(arguments.pod_uid)? })
         } else {

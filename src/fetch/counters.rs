@@ -2,6 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, histogram::Histogram},
+};
+use tokio::time::Instant;
+
 use crate::stores::ErrorClass;
 
 const CLASSES: [ErrorClass; 9] = [
@@ -16,8 +22,48 @@ const CLASSES: [ErrorClass; 9] = [
     ErrorClass::TooLarge,
 ];
 
+/// What a manager is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Login,
+    Read,
+    Search,
+    Write,
+    Rotate,
+    /// Issue, renew or revoke what is leased.
+    Lease,
+}
+
+impl Call {
+    const ALL: [Self; 6] = [Self::Login, Self::Read, Self::Search, Self::Write, Self::Rotate, Self::Lease];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Read => "read",
+            Self::Search => "search",
+            Self::Write => "write",
+            Self::Rotate => "rotate",
+            Self::Lease => "lease",
+        }
+    }
+}
+
+/// Calls by what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByCall {
+    call: &'static str,
+}
+
+/// How long calls of managers take, their waits for a rate limit included, by what was
+/// asked.
+pub type CallTimes = Family<ByCall, Histogram, fn() -> Histogram>;
+
+/// From a manager beside the operator to the longest deadline that a store may have.
+const SECONDS: [f64; 10] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
 /// Counts since the start of the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FetchCounters {
     pub(super) token_requests: Count,
     pub(super) logins: Count,
@@ -27,6 +73,28 @@ pub struct FetchCounters {
     pub(super) shared_finds: Count,
     pub(super) panics: Count,
     errors: [Count; CLASSES.len()],
+    calls: CallTimes,
+}
+
+impl Default for FetchCounters {
+    fn default() -> Self {
+        let calls: CallTimes = Family::new_with_constructor(|| Histogram::new(SECONDS));
+        // From the start on, so that a first call is an increase.
+        for call in Call::ALL {
+            drop(calls.get_or_create(&ByCall { call: call.name() }));
+        }
+        Self {
+            token_requests: Count::default(),
+            logins: Count::default(),
+            reads: Count::default(),
+            shared_reads: Count::default(),
+            finds: Count::default(),
+            shared_finds: Count::default(),
+            panics: Count::default(),
+            errors: Default::default(),
+            calls,
+        }
+    }
 }
 
 /// A number that only grows.
@@ -89,6 +157,20 @@ impl FetchCounters {
     /// Remote secrets that could not be read, by class of failure.
     pub fn errors(&self) -> impl Iterator<Item = (ErrorClass, u64)> + '_ {
         CLASSES.iter().zip(&self.errors).map(|(class, count)| (*class, count.get()))
+    }
+
+    /// How long managers took to answer; of what was cut off, how long it was waited for.
+    #[must_use]
+    pub fn call_times(&self) -> CallTimes {
+        self.calls.clone()
+    }
+
+    /// Waits for this answer of a manager and notes how long that took.
+    pub(super) async fn timed<T>(&self, call: Call, answer: impl Future<Output = T>) -> T {
+        let asked = Instant::now();
+        let answer = answer.await;
+        self.calls.get_or_create(&ByCall { call: call.name() }).observe(asked.elapsed().as_secs_f64());
+        answer
     }
 
     pub(super) fn failed(&self, class: ErrorClass) {

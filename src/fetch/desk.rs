@@ -5,8 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Fetcher, Lanes, ResolvedStore, ServiceAccount, breaker::Evidence, counters::FetchCounters, lane::Lane,
-    opened::Store, token::Tokens,
+    Fetcher, Lanes, ResolvedStore, ServiceAccount,
+    breaker::Evidence,
+    counters::{Call, FetchCounters},
+    lane::Lane,
+    opened::Store,
+    token::Tokens,
 };
 use crate::{
     secret::SecretText,
@@ -85,7 +89,7 @@ impl Desk {
         let issuer = self.store.backend.issuer().ok_or_else(super::interrupted)?;
         self.counters.logins.add(1);
         let login = Login { account: &self.account, token, pace: Pace::of(self.lanes.reads.clone()) };
-        self.ask_by(&self.lanes.logins, issuer.log_in(login)).await.map(Arc::from)
+        self.ask_by(&self.lanes.logins, Call::Login, issuer.log_in(login)).await.map(Arc::from)
     }
 
     /// One request in its turn, within the store's deadline. What was asked may
@@ -94,16 +98,17 @@ impl Desk {
     /// # Errors
     /// The request's own, and those of a lane.
     pub async fn ask<T>(&self, request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.ask_by(&self.lanes.reads, request).await
+        self.ask_by(&self.lanes.reads, Call::Lease, request).await
     }
 
     async fn ask_by<T>(
         &self,
         lane: &Arc<Lane>,
+        call: Call,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let pass = lane.enter().await?;
-        let result = pass.within(request).await.and_then(|result| result);
+        let result = self.counters.timed(call, pass.within(request)).await.flatten();
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         result.inspect_err(|error| self.counters.failed(error.class))
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     breaker::Evidence,
+    counters::Call,
     interrupted,
     lane::Pass,
     locked,
@@ -100,7 +101,8 @@ impl Seat {
         let _ = began.set(Instant::now());
         self.logins.counters.finds.add(1);
         let progress = Progress::default();
-        let result = pass.within(progress.of(live.session.find(query))).await.flatten();
+        let result = pass.within(progress.of(live.session.find(query)));
+        let result = self.logins.counters.timed(Call::Search, result).await.flatten();
         let result = result.map_err(|error| progress.explain(error));
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         if result.is_ok() {

@@ -17,7 +17,11 @@ use futures::{
 use tokio::time::Instant;
 
 use super::{
-    Lanes, ServiceAccount, breaker::Evidence, counters::FetchCounters, interrupted, locked, opened::Store,
+    Lanes, ServiceAccount,
+    breaker::Evidence,
+    counters::{Call, FetchCounters},
+    interrupted, locked,
+    opened::Store,
     token::Tokens,
 };
 use crate::stores::{Audience, ErrorClass, Login, Pace, Session, StoreError};
@@ -188,7 +192,8 @@ impl Logins {
         let made = Instant::now();
         let token = held.as_ref().map(|held| &held.token.text);
         let login = Login { account: &self.account, token, pace: Pace::of(self.lanes.reads.clone()) };
-        let result = pass.within(self.store.backend.login(login)).await.and_then(|result| result);
+        let result = pass.within(self.store.backend.login(login));
+        let result = self.counters.timed(Call::Login, result).await.flatten();
         // A login that succeeds shows nothing: some need no request.
         pass.done(result.as_ref().err().map_or(Evidence::None, Evidence::of));
         match result {

@@ -51,7 +51,7 @@ use crate::{
 };
 
 pub use crate::stores::ServiceAccount;
-pub use counters::FetchCounters;
+pub use counters::{ByCall, CallTimes, FetchCounters};
 pub use credentials::{CredentialSecret, CredentialSource, ReferredSecrets, SecretVersion};
 pub use desk::{Desk, Holding};
 pub use kube_credentials::KubeCredentials;

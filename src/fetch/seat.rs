@@ -15,6 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     breaker::Evidence,
+    counters::Call,
     find::Find,
     held::Held,
     interrupted,
@@ -170,7 +171,7 @@ impl Seat {
         }
         let keys: Vec<RemoteKey> = asks.iter().map(|ask| ask.key.clone()).collect();
         self.logins.counters.reads.add(keys.len() as u64);
-        let results = match pass.within(live.session.read(&keys)).await {
+        let results = match self.logins.counters.timed(Call::Read, pass.within(live.session.read(&keys))).await {
             Ok(results) => results,
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };

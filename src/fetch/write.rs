@@ -1,6 +1,8 @@
 //! Writes of new values, and requests to make one. Nobody shares them.
 
-use super::{Fetcher, ResolvedStore, ServiceAccount, breaker::Evidence, lane::Pass, logins::Live, seat::Seat};
+use super::{
+    Fetcher, ResolvedStore, ServiceAccount, breaker::Evidence, counters::Call, lane::Pass, logins::Live, seat::Seat,
+};
 use crate::stores::{RemoteKey, StoreError, WriteBack};
 
 /// What is asked of a manager.
@@ -68,7 +70,7 @@ impl Fetcher {
 impl Seat {
     async fn ask_for(&self, asked: Asked<'_>) -> Result<(), StoreError> {
         let (live, pass) = self.ready().await?;
-        let refused = match ask_with(&live, pass, asked).await {
+        let refused = match self.ask_with(&live, pass, asked).await {
             Err(error) if error.session_dead => error,
             result => return result,
         };
@@ -78,23 +80,27 @@ impl Seat {
             return Err(refused);
         }
         let (live, pass) = self.ready().await?;
-        let result = ask_with(&live, pass, asked).await;
+        let result = self.ask_with(&live, pass, asked).await;
         self.logins.learn_from_retry(result.is_ok());
         result
     }
-}
 
-async fn ask_with(live: &Live, pass: Pass, asked: Asked<'_>) -> Result<(), StoreError> {
-    let request = async {
-        match asked {
-            Asked::Write(write) => live.session.write(write).await,
-            Asked::Rotate(key, attempt) => live.session.rotate(key, attempt).await,
+    async fn ask_with(&self, live: &Live, pass: Pass, asked: Asked<'_>) -> Result<(), StoreError> {
+        let call = match asked {
+            Asked::Write(_) => Call::Write,
+            Asked::Rotate(..) => Call::Rotate,
+        };
+        let request = async {
+            match asked {
+                Asked::Write(write) => live.session.write(write).await,
+                Asked::Rotate(key, attempt) => live.session.rotate(key, attempt).await,
+            }
+        };
+        let result = self.logins.counters.timed(call, pass.within(request)).await.flatten();
+        pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
+        if result.is_ok() {
+            live.prove();
         }
-    };
-    let result = pass.within(request).await.flatten();
-    pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
-    if result.is_ok() {
-        live.prove();
+        result
     }
-    result
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
-use super::{Demand, Part, Record, Refusals, Token};
+use super::{Demand, Part, Record, Refusals, Stage, Token};
 use crate::stores::{IssuingLogin, RemoteSecret};
 
 /// One credential.
@@ -60,6 +60,14 @@ impl Held {
     pub fn has_ended(&self, now: Instant) -> bool {
         let known = |part: &&Part| part.sure || self.refusal.is_none();
         self.parts.iter().flatten().filter(known).any(|part| part.ends <= now)
+    }
+
+    /// Whether less than a sixth of its life is left while it is in use: half of what
+    /// is left of one that is replaced in time.
+    #[must_use]
+    pub fn is_near_end(&self, now: Instant) -> bool {
+        let is_near = |part: &Part| part.ends.saturating_duration_since(now) < part.life / 6;
+        self.record.stage == Stage::Live && !self.superseded && self.parts.iter().flatten().any(is_near)
     }
 
     /// What failed is tried again, ever more slowly but often enough for a

@@ -1,6 +1,6 @@
 //! Metrics in Prometheus' text format: base units, bounded labels.
 
-use std::sync::atomic::AtomicU64;
+use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 
 use super::Reason;
-use crate::fetch::FetchCounters;
+use crate::fetch::{CallTimes, FetchCounters};
 
 /// Failures by reason: the list of reasons is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,6 +22,16 @@ struct ByReason {
 struct ByClass {
     class: &'static str,
 }
+
+/// BotSecrets by what a condition of theirs says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCondition {
+    condition: &'static str,
+    reason: &'static str,
+}
+
+/// How many BotSecrets there are of which a condition gives which reason.
+pub type Reasons = BTreeMap<(&'static str, Reason), usize>;
 
 /// BotSecrets by whether they are ready.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,7 +54,7 @@ pub struct Metrics {
     /// New values that were written to their source, or asked of their manager.
     pub rotations_triggered: Counter,
     /// BotSecrets with a value that is older than it may be.
-    pub rotation_overdue: Gauge,
+    rotation_overdue: Gauge,
     /// Patches that rolled a workload.
     pub rollouts: Counter,
     /// Values that were taken back.
@@ -67,7 +77,13 @@ pub struct Metrics {
     pub leases_left_to_end: Counter,
     /// Records in a status that the operator did not write.
     pub lease_records_ignored: Counter,
+    /// Leased credentials in use of whose life less than a sixth is left.
+    pub leases_near_end: Gauge,
+    /// Whether this process is the one that writes.
+    leader: Gauge,
     seconds: Histogram,
+    rollout_seconds: Histogram,
+    conditions: Family<ByCondition, Gauge>,
     objects: Family<ByReady, Gauge>,
     /// The last read that went well, of any BotSecret.
     pub last_success: Gauge<f64, AtomicU64>,
@@ -80,16 +96,10 @@ pub struct Metrics {
     store_panics: Counter,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Metrics {
-    /// A registry with every metric at zero.
+    /// A registry with every metric at zero, and these of the managers' answers.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(calls: CallTimes) -> Self {
         let metrics = Self {
             registry: Registry::with_prefix("botsecret"),
             passes: Counter::default(),
@@ -110,6 +120,11 @@ impl Metrics {
             lease_revocations: Counter::default(),
             leases_left_to_end: Counter::default(),
             lease_records_ignored: Counter::default(),
+            leases_near_end: Gauge::default(),
+            leader: Gauge::default(),
+            // From one small Deployment to a night's window.
+            rollout_seconds: Histogram::new([5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0]),
+            conditions: Family::default(),
             seconds: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0]),
             objects: Family::default(),
             last_success: Gauge::default(),
@@ -121,16 +136,39 @@ impl Metrics {
             read_errors: Family::default(),
             store_panics: Counter::default(),
         };
-        metrics.registered()
+        metrics.registered(calls)
     }
 
-    fn registered(mut self) -> Self {
+    fn registered(mut self, calls: CallTimes) -> Self {
         let registry = &mut self.registry;
         registry.register("build", "Version of the operator", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("reconciles", "Passes over BotSecrets", self.passes.clone());
         registry.register("reconcile_failures", "Passes that failed, by reason", self.failures.clone());
         registry.register("reconcile_panics", "Passes that ended in a panic", self.panics.clone());
         registry.register_with_unit("reconcile", "How long passes take", Unit::Seconds, self.seconds.clone());
+        registry.register_with_unit(
+            "rollout",
+            "From a new value's first sight until every workload holds it",
+            Unit::Seconds,
+            self.rollout_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "store_call",
+            "From a call of a manager to its answer, with the wait for its rate limit",
+            Unit::Seconds,
+            calls,
+        );
+        registry.register("leader", "Whether this process writes", self.leader.clone());
+        registry.register(
+            "conditions",
+            "BotSecrets, by the reasons that their conditions give",
+            self.conditions.clone(),
+        );
+        registry.register(
+            "leases_near_end",
+            "Leased credentials in use with less than a sixth of their life left",
+            self.leases_near_end.clone(),
+        );
         registry.register("rotations", "Changes of values that were written", self.rotations.clone());
         registry.register(
             "emergency_rotations",
@@ -192,6 +230,28 @@ impl Metrics {
         }
     }
 
+    /// A rotation is over: every workload holds its value, this long after it was seen.
+    pub fn rolled_out(&self, after: Duration) {
+        self.rollout_seconds.observe(after.as_secs_f64());
+    }
+
+    /// Whether this process writes from now on.
+    pub fn lead(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// What the conditions of all BotSecrets say now. A reason that nobody gives any
+    /// more has no series.
+    pub fn count_reasons(&self, reasons: &Reasons) {
+        self.conditions.clear();
+        for ((condition, reason), count) in reasons {
+            let labels = ByCondition { condition, reason: reason.name() };
+            self.conditions.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        let overdue = reasons.get(&("Rotated", Reason::RotationOverdue)).copied().unwrap_or_default();
+        self.rotation_overdue.set(i64::try_from(overdue).unwrap_or(i64::MAX));
+    }
+
     /// How many BotSecrets are ready, and how many are not.
     pub fn count_objects(&self, ready: usize, not_ready: usize) {
         for (label, count) in [("true", ready), ("false", not_ready)] {
@@ -212,7 +272,8 @@ impl Metrics {
         ] {
             counter.inc_by(total.saturating_sub(counter.get()));
         }
-        for (class, total) in fetched.errors().filter(|(_, total)| *total > 0) {
+        // From the first on, so that the first failure of a class is an increase.
+        for (class, total) in fetched.errors() {
             let counter = self.read_errors.get_or_create(&ByClass { class: class.name() });
             counter.inc_by(total.saturating_sub(counter.get()));
         }

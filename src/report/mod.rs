@@ -14,7 +14,7 @@ mod status;
 pub use candidate::CandidateReport;
 pub use emergency::{News, OldCredentials, report_emergency};
 pub use events::{Emitter, Notice, notices};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Reasons};
 pub use outcome::{Outcome, Problem, RolloutReport, SyncReport, WorkloadReport};
 pub use reason::Reason;
 pub use rotated::{Rotated, rotated};

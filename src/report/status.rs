@@ -167,40 +167,54 @@ impl Conditions<'_> {
         self.list.retain(|condition| condition.type_ != type_);
     }
 
-    /// What was wrong with the Secret is no more: a halted rollout stays as it is.
+    /// What was wrong with the Secret is no more: a rollout that waits for somebody
+    /// does so still.
     fn clear_stalled(&mut self) {
-        self.list.retain(|one| one.type_ != "Stalled" || one.reason == Reason::RolloutHalted.name());
+        self.list.retain(|one| one.type_ != "Stalled" || stalls_a_rollout(one).is_some());
     }
 
-    /// A rollout that was halted waits for somebody, as does what could not be
-    /// read or written.
+    /// A rollout may wait for somebody, as does what could not be read or written.
     fn derive_stalled(&mut self) {
-        let halted = Reason::RolloutHalted.name();
         let find = |type_: &str| self.list.iter().find(|one| one.type_ == type_);
-        let is_halted = find("RolledOut").filter(|one| one.reason == halted).map(|one| one.message.clone());
-        match (is_halted, find("Stalled").map(|one| one.reason == halted)) {
-            (Some(message), None | Some(true)) => self.set("Stalled", true, Reason::RolloutHalted, &message),
+        let rollout = find("RolledOut").and_then(|one| Some((stalls_a_rollout(one)?, one.message.clone())));
+        match (rollout, find("Stalled").map(|one| stalls_a_rollout(one).is_some())) {
+            (Some((reason, message)), None | Some(true)) => self.set("Stalled", true, reason, &message),
             (None, Some(true)) => self.clear("Stalled"),
             _ => {}
         }
     }
 
     /// Reconciling follows from the others: an outage that is waited for, a value
-    /// that is being tried, or pods that are being replaced.
+    /// that is being tried, or pods that are being replaced. It is never there beside
+    /// Stalled, of which kstatus takes whichever stands first, nor on what is
+    /// suspended, where nothing goes on.
     fn derive_reconciling(&mut self) {
+        let is_outage = |condition: &Condition| Reason::from_name(&condition.reason).is_some_and(Reason::is_outage);
         let waiting = |condition: &&Condition| match condition.type_.as_str() {
-            "Ready" => Reason::from_name(&condition.reason).is_some_and(Reason::is_outage),
-            "RolledOut" => condition.reason == Reason::RollingOut.name(),
+            "Ready" => is_outage(condition),
+            "RolledOut" => condition.reason == Reason::RollingOut.name() || is_outage(condition),
             // Ready stands meanwhile.
             "Synced" => is_tried(condition),
             _ => false,
         };
+        let is_still =
+            |one: &Condition| one.type_ == "Stalled" || one.type_ == "Ready" && one.reason == Reason::Suspended.name();
+        if self.list.iter().any(is_still) {
+            self.clear("Reconciling");
+            return;
+        }
         let found = self.list.iter().filter(|condition| condition.status == "False").find(waiting);
         match found.map(|condition| (Reason::from_name(&condition.reason), condition.message.clone())) {
             Some((Some(reason), message)) => self.set("Reconciling", true, reason, &message),
             _ => self.clear("Reconciling"),
         }
     }
+}
+
+/// The reason with which it says that a rollout waits for somebody.
+fn stalls_a_rollout(condition: &Condition) -> Option<Reason> {
+    let reason = Reason::from_name(&condition.reason)?;
+    matches!(reason, Reason::RolloutHalted | Reason::RolloutRefused | Reason::Reverted).then_some(reason)
 }
 
 /// Whether it says that a new value is being tried.

@@ -231,9 +231,38 @@ fn p9_rolled_out_says_where_the_workloads_stand_and_what_a_person_must_do() {
         assert!(found.message.contains(words), "{}", found.message);
         let reconciling = shown(&next).iter().any(|line| line.starts_with("Reconciling=True"));
         assert_eq!(reconciling, wanted.ends_with("RollingOut"), "{states:?}");
+        let stalled = shown(&next).contains(&"Stalled=True Reverted".to_owned());
+        assert_eq!(stalled, wanted.ends_with("Reverted"), "{states:?}");
         let only_missing = states == &[WorkloadState::RolledOut, WorkloadState::Missing];
         assert_eq!(next.rollout.map(|rollout| rollout.complete), Some(wanted.contains("=True") || only_missing));
     }
+}
+
+/// kstatus takes whichever of the two stands first.
+#[test]
+fn p9_stalled_and_reconciling_never_stand_together_and_reconciling_not_on_what_is_suspended() {
+    let rolling = || {
+        let mut first = outcome(synced());
+        first.rollout = standing(vec![workload(WorkloadState::Rolling)]);
+        status(&object(1, None), &first, at(1))
+    };
+    let then = |sync: SyncReport| {
+        let mut next = outcome(sync);
+        next.rollout = standing(vec![workload(WorkloadState::Rolling)]);
+        let next = shown(&status(&object(1, Some(&rolling())), &next, at(2)));
+        let of = |type_: &str| next.iter().find(|line| line.starts_with(type_)).cloned().unwrap_or_default();
+        (of("Stalled"), of("Reconciling"))
+    };
+    assert_eq!(then(synced()), (String::new(), "Reconciling=True RollingOut".to_owned()));
+    assert_eq!(then(failed(Reason::AccessDenied, false)), ("Stalled=True AccessDenied".to_owned(), String::new()));
+    assert_eq!(then(SyncReport::Suspended { ended: false }), (String::new(), String::new()));
+    // What was wrong with the Secret is mended: the rollout waits for somebody still.
+    let mut reverted = outcome(failed(Reason::AccessDenied, false));
+    reverted.rollout = standing(vec![workload(WorkloadState::Reverted)]);
+    let reverted = status(&object(1, None), &reverted, at(1));
+    assert!(shown(&reverted).contains(&"Stalled=True AccessDenied".to_owned()), "{:?}", shown(&reverted));
+    let mended = status(&object(1, Some(&reverted)), &outcome(synced()), at(2));
+    assert!(shown(&mended).contains(&"Stalled=True Reverted".to_owned()), "{:?}", shown(&mended));
 }
 
 #[test]

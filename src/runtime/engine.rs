@@ -88,6 +88,7 @@ pub(super) async fn run(
     };
     let (mut started, mut patience) = (false, None);
     let mut standing = leadership.standing.clone();
+    engine.context.metrics.lead(*standing.borrow() == Standing::Leading);
     let mut shutdown = pin!(shutdown);
     let mut count = tokio::time::interval(COUNT_EVERY);
     loop {
@@ -107,9 +108,11 @@ pub(super) async fn run(
         tokio::select! {
             () = &mut shutdown => break,
             Ok(()) = standing.changed() => {
-                if *standing.borrow_and_update() == Standing::Deposed {
+                let now = *standing.borrow_and_update();
+                if now == Standing::Deposed {
                     return Err(RunError::Deposed);
                 }
+                engine.context.metrics.lead(now == Standing::Leading);
             }
             chunk = changes.next() => {
                 let mut stores_changed = false;
@@ -282,7 +285,11 @@ impl Engine {
     fn count(&self) {
         let (ready, not_ready) = self.world.count_ready();
         self.context.metrics.count_objects(ready, not_ready);
-        self.context.metrics.rotation_overdue.set(i64::try_from(self.world.count_overdue()).unwrap_or(i64::MAX));
+        self.context.metrics.count_reasons(&self.world.reasons());
+        let now = Instant::now();
+        let held = self.memories.values().flat_map(|memory| &memory.leases.held);
+        let near = held.filter(|held| held.is_near_end(now)).count();
+        self.context.metrics.leases_near_end.set(i64::try_from(near).unwrap_or(i64::MAX));
     }
 }
 

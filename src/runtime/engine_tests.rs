@@ -51,16 +51,16 @@ fn context(panics: usize, told: Arc<Mutex<Vec<Value>>>) -> Context {
         }
     });
     let client = kube::Client::new(service, "trading");
+    let fetcher = Fetcher::new(
+        Arc::new(KubeTokens::new(client.clone())),
+        Arc::new(KubeCredentials::new(client.clone())),
+        HttpClients::new(ClusterEndpoint::default()),
+    );
     Context {
-        fetcher: Fetcher::new(
-            Arc::new(KubeTokens::new(client.clone())),
-            Arc::new(KubeCredentials::new(client.clone())),
-            HttpClients::new(ClusterEndpoint::default()),
-        ),
         operator_namespace: "botsecret-system".to_owned(),
         digest_key: DigestKey::generate().expect("randomness"),
         emitter: Emitter::new(client.clone()),
-        metrics: Metrics::new(),
+        metrics: Metrics::new(fetcher.counters().call_times()),
         lanes: turns::Lanes::default(),
         writes: turns::Writes::default(),
         places: crate::runtime::rolling::Places::default(),
@@ -68,6 +68,7 @@ fn context(panics: usize, told: Arc<Mutex<Vec<Value>>>) -> Context {
         wall: k8s_openapi::jiff::Timestamp::now,
         stop: tokio::sync::watch::Sender::new(false),
         client,
+        fetcher,
     }
 }
 

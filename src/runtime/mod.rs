@@ -33,7 +33,7 @@ use crate::{
     fetch::{Fetcher, KubeCredentials, KubeTokens},
     plan::Clock,
     report::{Emitter, Metrics},
-    stores::{ClusterEndpoint, HttpClients},
+    stores::{ClusterEndpoint, HttpClients, Place, Reach},
 };
 
 /// Requests to the Kubernetes API under way at once. Watches count only until
@@ -51,6 +51,8 @@ pub struct Options {
     pub operator_namespace: String,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub listen: SocketAddr,
+    /// The only places that the stores of a namespace may ask; none: any.
+    pub store_addresses: Vec<Place>,
     /// Which Lease decides who writes; `None` for a process that is the only one.
     pub election: Option<Election>,
     /// How many workloads may roll at once in one namespace; `None`: any number.
@@ -137,7 +139,8 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
     let listener = TcpListener::bind(options.listen).await.map_err(|error| RunError::Listen(options.listen, error))?;
     let address = listener.local_addr().map_err(|error| RunError::Listen(options.listen, error))?;
     let tokens = Arc::new(KubeTokens::new(client.clone()).refusing(own_audiences));
-    let fetcher = Fetcher::new(tokens, Arc::new(KubeCredentials::new(client.clone())), HttpClients::new(endpoint));
+    let clients = HttpClients::new(endpoint).within(Reach::to(options.store_addresses));
+    let fetcher = Fetcher::new(tokens, Arc::new(KubeCredentials::new(client.clone())), clients);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), namespaces = ?options.namespaces, "operator started");
     let part = Part {
         namespaces: options.namespaces,
@@ -208,12 +211,13 @@ impl Ground {
     ) -> Result<(), RunError> {
         let Self { client, unfenced, fence, fetcher, wall } = self;
         let digest_key = digest_key::load(&unfenced, &part.operator_namespace).await?;
+        let metrics = Metrics::new(fetcher.counters().call_times());
         let context = Arc::new(Context {
             fetcher,
             operator_namespace: part.operator_namespace,
             digest_key,
             emitter: Emitter::new(client.clone()),
-            metrics: Metrics::new(),
+            metrics,
             lanes: turns::Lanes::default(),
             writes: turns::Writes::default(),
             places: rolling::Places::new(part.rollouts_per_namespace, part.rollouts),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Context, leasing, rotating};
 use crate::{
-    api::{BotSecret, BotSecretStatus, RotationPhase},
+    api::{BotSecret, BotSecretStatus, RotationPhase, RotationStatus},
     deadline::within,
     plan::Memory,
     report::{News, Outcome, notices, report_emergency, status},
@@ -44,6 +45,9 @@ pub(super) async fn report(
             // The larger half of the object, which nobody asks for.
             written.metadata.managed_fields = None;
             memory.unwritten = 0;
+            if let Some(time) = verified_after(object.status.as_ref(), &next) {
+                context.metrics.rolled_out(time);
+            }
             Box::pin(context.emitter.publish(object, &told)).await;
             return (Some(written), None);
         }
@@ -65,6 +69,20 @@ pub(super) async fn report(
     let wait = first.saturating_mul(1 << memory.unwritten.min(6)).min(Duration::from_secs(30));
     memory.unwritten = memory.unwritten.saturating_add(1);
     (None, Some(Instant::now() + wait))
+}
+
+/// How long the rotation took that is verified now and was not before.
+fn verified_after(before: Option<&BotSecretStatus>, next: &BotSecretStatus) -> Option<Duration> {
+    fn verified(rotation: &RotationStatus) -> Option<&Time> {
+        rotation.times.iter().rev().find(|time| time.phase == RotationPhase::Verified).map(|time| &time.at)
+    }
+    let rotation = next.rotation.as_ref()?;
+    let at = verified(rotation)?;
+    let before = before.and_then(|status| status.rotation.as_ref());
+    if before.is_some_and(|before| before.started == rotation.started && verified(before).is_some()) {
+        return None;
+    }
+    at.0.duration_since(rotation.started.0).try_into().ok()
 }
 
 /// What a later version calls a phase stays as it is: the schema takes no other
@@ -116,9 +134,31 @@ pub(super) async fn patch_status(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
-    use super::leave_unknown;
+    use super::{leave_unknown, verified_after};
+    use crate::api::BotSecretStatus;
+
+    #[test]
+    fn a_rotation_is_timed_once_when_every_workload_holds_it() {
+        let status = |started: &str, phases: &[(&str, &str)]| -> BotSecretStatus {
+            let times: Vec<_> = phases.iter().map(|(phase, at)| json!({ "phase": phase, "at": at })).collect();
+            let phase = phases.last().expect("a phase").0;
+            let rotation = json!({ "revision": "2.x", "phase": phase, "started": started, "times": times });
+            serde_json::from_value(json!({ "rotation": rotation })).expect("a status")
+        };
+        let (first, later) = ("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z");
+        let rolling = status(first, &[("Written", first)]);
+        let verified = status(first, &[("Written", first), ("Verified", "2026-01-01T00:01:30Z")]);
+        let retired = status(first, &[("Verified", "2026-01-01T00:01:30Z"), ("OldRetired", later)]);
+        let next = status(later, &[("Written", later), ("Verified", "2026-01-01T01:00:05Z")]);
+        assert_eq!(verified_after(None, &rolling), None);
+        assert_eq!(verified_after(Some(&rolling), &verified), Some(Duration::from_secs(90)));
+        assert_eq!(verified_after(Some(&verified), &retired), None);
+        assert_eq!(verified_after(Some(&retired), &next), Some(Duration::from_secs(5)));
+    }
 
     #[test]
     fn a_phase_that_is_not_known_is_never_written() {

@@ -59,7 +59,7 @@ pub(crate) use decoded::Decoded;
 use decoded::DecodedText;
 pub use error::{ErrorClass, StoreError};
 pub(crate) use gathered::Progress;
-pub use http::{ClusterEndpoint, HttpClients, LARGEST_ANSWER};
+pub use http::{ClusterEndpoint, HttpClients, LARGEST_ANSWER, Place, Reach};
 pub use identity::{
     Audience, Credentials, IDENTITY_ANNOTATIONS, Identity, Login, Pace, QuotaDomain, Scope, ServiceAccount, Turn, Turns,
 };
@@ -274,12 +274,17 @@ pub struct Opening<'a> {
 impl Opening<'_> {
     /// Connections that show this client certificate, shared with nobody.
     fn pool_as(&self, identity: reqwest::Identity, ca_bundle: Option<&str>) -> Result<Arc<Pool>, StoreError> {
-        self.clients.pool_as(identity, ca_bundle, self.proxy.as_deref(), self.largest_answer)
+        let confined = self.scope == Scope::Namespace;
+        self.clients.pool_as(identity, ca_bundle, self.proxy.as_deref(), self.largest_answer, confined)
     }
 
     /// The pool for an address and a CA bundle (PEM, or base64 of PEM).
     fn pool(&self, address: &Url, ca_bundle: Option<&str>) -> Result<Arc<Pool>, StoreError> {
-        self.clients.pool(address, ca_bundle, self.proxy.as_deref(), self.largest_answer)
+        let proxy = self.proxy.as_deref();
+        match self.scope {
+            Scope::Namespace => self.clients.pool_within_reach(address, ca_bundle, proxy, self.largest_answer),
+            Scope::Cluster => self.clients.pool(address, ca_bundle, proxy, self.largest_answer),
+        }
     }
 }
 

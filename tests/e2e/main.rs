@@ -11,6 +11,7 @@ mod generated;
 #[allow(dead_code, reason = "shared with other tests")]
 mod kubectl;
 mod main_job;
+mod memory;
 mod overdue;
 mod overlap;
 mod p1;

@@ -63,6 +63,11 @@ impl Canary {
         }
     }
 
+    /// Looks for this value as it is, and in no other form.
+    pub fn add_itself(&mut self, value: &[u8]) {
+        self.look_for("the value".to_owned(), value.to_vec());
+    }
+
     /// Looks for whole forms only: of a value made of words a part may be
     /// found anywhere.
     fn add_words(&mut self, value: &[u8]) {

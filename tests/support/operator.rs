@@ -39,6 +39,8 @@ pub struct Operator {
     log: PathBuf,
     port: u16,
     user: String,
+    /// Where it is started, with core dumps of any size allowed.
+    dumps: Option<PathBuf>,
 }
 
 impl Operator {
@@ -66,7 +68,7 @@ impl Operator {
         }
         arguments.extend(more.iter().copied().map(String::from));
         let log = options.folder.join(format!("{}.log", options.user.replace(':', "_")));
-        let mut operator = Self { process: None, arguments, log, port, user: options.user.clone() };
+        let mut operator = Self { process: None, arguments, log, port, user: options.user.clone(), dumps: None };
         operator.launch()?;
         operator.until_ready().await?;
         Ok(operator)
@@ -76,8 +78,35 @@ impl Operator {
     pub fn launch(&mut self) -> Result {
         let program = Path::new(env!("CARGO_BIN_EXE_botsecret"));
         let environment = [("RUST_BACKTRACE".into(), "1".into())];
-        self.process = Some(Process::start(program, &self.arguments, &environment, &self.log)?);
+        let process = match &self.dumps {
+            None => Process::start(program, &self.arguments, &environment, &self.log)?,
+            Some(folder) => {
+                let script = r#"cd "$0" && ulimit -c unlimited && exec "$@""#;
+                let mut arguments = vec!["-c".to_owned(), script.to_owned(), folder.display().to_string()];
+                arguments.push(program.display().to_string());
+                arguments.extend(self.arguments.iter().cloned());
+                Process::start(Path::new("/bin/sh"), &arguments, &environment, &self.log)?
+            }
+        };
+        self.process = Some(process);
         Ok(())
+    }
+
+    /// Starts it anew in this folder, where the system lets it leave core dumps of any
+    /// size, with these arguments more.
+    pub async fn restart_where_dumps_are_allowed(&mut self, folder: &Path, more: &[&str]) -> Result {
+        self.terminate().await?;
+        self.dumps = Some(folder.to_owned());
+        self.arguments.extend(more.iter().copied().map(String::from));
+        self.start_again().await
+    }
+
+    /// Has it end as a crash does; answers whether a core was dumped.
+    pub async fn crash(&mut self) -> Result<bool> {
+        self.signal("QUIT")?;
+        let process = self.process.take().context("it does not run")?;
+        let status = tokio::time::timeout(DEADLINE, process.wait()).await.context("it goes on")?;
+        Ok(std::os::unix::process::ExitStatusExt::core_dumped(&status))
     }
 
     /// Waits until its caches are complete.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Certificate, Identity, Proxy, Url, redirect::Policy};
 
+use super::reach::Resolver;
 use crate::stores::{StoreError, error::invalid};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,11 +45,13 @@ impl Trust {
     }
 }
 
-/// A client that shows the identity, where there is one.
+/// A client that shows the identity, where there is one; confined, it asks nothing of
+/// the machine itself.
 pub(super) fn client(
     trust: &Trust,
     proxy: Option<&str>,
     identity: Option<Identity>,
+    confined: bool,
 ) -> Result<reqwest::Client, StoreError> {
     let builder = reqwest::Client::builder()
         .redirect(Policy::none())
@@ -59,6 +62,7 @@ pub(super) fn client(
         .http2_keep_alive_interval(HTTP2_PING)
         .http2_keep_alive_timeout(HTTP2_PING)
         .user_agent(concat!("botsecret/", env!("CARGO_PKG_VERSION")));
+    let builder = if confined { builder.dns_resolver(Resolver) } else { builder };
     let builder = match proxy.map(Proxy::all) {
         None => builder,
         Some(Ok(proxy)) => builder.proxy(proxy),

@@ -2,9 +2,16 @@
 
 use std::{error::Error, io, time::Duration};
 
-use crate::stores::{ErrorClass, StoreError, error::unavailable};
+use super::reach::OutOfReach;
+use crate::stores::{
+    ErrorClass, StoreError,
+    error::{invalid, unavailable},
+};
 
 const REFUSED: &str = "it refused the TLS handshake: it may want a client certificate";
+
+const OUT_OF_REACH: &str =
+    "its name stands for an address of the machine itself, which a store of a namespace may not ask";
 
 /// What happened, and where to look.
 macro_rules! reach {
@@ -32,6 +39,9 @@ pub(super) fn unreachable(origin: &str, error: &reqwest::Error) -> StoreError {
         return StoreError::new(ErrorClass::Timeout, format!("{origin} {why}")).unconnected(error.is_connect());
     }
     let why = why(error);
+    if why == OUT_OF_REACH {
+        return invalid(format!("{origin} may not be asked: {why}"));
+    }
     // A handshake that it refuses may be about the client's own certificate.
     let unconnected = error.is_connect() && why != REFUSED;
     unavailable(format!("cannot talk to {origin}: {why}")).unconnected(unconnected)
@@ -54,6 +64,9 @@ pub(super) fn why(error: &(dyn Error + 'static)) -> &'static str {
         // These have no type that can be named.
         let text = cause.to_string();
         if text.starts_with("dns error") {
+            if is_out_of_reach(cause) {
+                return OUT_OF_REACH;
+            }
             return "its name cannot be resolved: check the address, and the name servers of the operator's pod";
         }
         if text.starts_with("tunnel error") {
@@ -65,6 +78,10 @@ pub(super) fn why(error: &(dyn Error + 'static)) -> &'static str {
         next = cause.source();
     }
     known.unwrap_or(reach!("the connection broke off"))
+}
+
+fn is_out_of_reach(error: &(dyn Error + 'static)) -> bool {
+    error.is::<OutOfReach>() || error.source().is_some_and(is_out_of_reach)
 }
 
 fn why_system(kind: io::ErrorKind) -> Option<&'static str> {

@@ -6,6 +6,7 @@ mod answer;
 mod cluster;
 mod connections;
 mod failure;
+mod reach;
 
 use std::{
     collections::HashMap,
@@ -23,7 +24,10 @@ use super::{Pace, StoreError, error::invalid, locked};
 use crate::secret::SecretText;
 
 pub(super) use self::answer::{Answer, LONGEST_RETRY_AFTER, retry_after};
-pub use self::cluster::ClusterEndpoint;
+pub use self::{
+    cluster::ClusterEndpoint,
+    reach::{Place, Reach},
+};
 
 /// What one answer may weigh. A Secret holds 1 MiB; base64 and JSON escapes
 /// fit in four times that.
@@ -37,6 +41,8 @@ struct PoolKey {
     trust: Trust,
     proxy: Option<String>,
     largest_answer: usize,
+    /// Whether names must not stand for addresses of the machine itself.
+    confined: bool,
 }
 
 tokio::task_local! {
@@ -49,6 +55,7 @@ tokio::task_local! {
 #[derive(Clone)]
 pub struct HttpClients {
     cluster: Arc<Cluster>,
+    reach: Reach,
     pools: Arc<Mutex<HashMap<PoolKey, Weak<Pool>>>>,
 }
 
@@ -73,7 +80,14 @@ impl HttpClients {
             // An error says that the process has one already, which is as good.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         });
-        Self { cluster: Arc::new(Cluster { endpoint: cluster, read: Mutex::default() }), pools: Arc::default() }
+        let cluster = Arc::new(Cluster { endpoint: cluster, read: Mutex::default() });
+        Self { cluster, reach: Reach::default(), pools: Arc::default() }
+    }
+
+    /// The same, where the stores of a namespace may ask no other places.
+    #[must_use]
+    pub fn within(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Gives each request that this sends so long from its own turn on,
@@ -97,21 +111,51 @@ impl HttpClients {
         largest_answer: usize,
     ) -> Result<Arc<Pool>, StoreError> {
         let trust = Trust::at(address, ca_bundle)?;
-        self.shared(PoolKey { trust, proxy: proxy.map(str::to_owned), largest_answer })
+        self.shared(PoolKey { trust, proxy: proxy.map(str::to_owned), largest_answer, confined: false })
+    }
+
+    /// The same for an address and a proxy that a store of a namespace names. Where
+    /// each request goes is looked at when it is sent: an address may only begin that of
+    /// the service that is asked.
+    pub(super) fn pool_within_reach(
+        &self,
+        address: &Url,
+        ca_bundle: Option<&str>,
+        proxy: Option<&str>,
+        largest_answer: usize,
+    ) -> Result<Arc<Pool>, StoreError> {
+        self.check_proxy(proxy)?;
+        let trust = Trust::at(address, ca_bundle)?;
+        self.shared(PoolKey { trust, proxy: proxy.map(str::to_owned), largest_answer, confined: true })
+    }
+
+    /// Whether a store of a namespace may go by this proxy.
+    fn check_proxy(&self, proxy: Option<&str>) -> Result<(), StoreError> {
+        let Some(proxy) = proxy else { return Ok(()) };
+        // Read more strictly than reqwest does, which puts a scheme before what has none.
+        let url = Url::parse(proxy).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        self.reach.check(&url.ok_or_else(|| invalid("proxy is not a URL: write http://host:port"))?)
+    }
+
+    fn reach_of(&self, confined: bool) -> Option<Reach> {
+        confined.then(|| self.reach.clone())
     }
 
     /// Connections that show a client certificate. Nobody else's: they would
     /// be taken for its holder.
-    #[allow(clippy::unused_self, reason = "reads as the shared ones do")]
     pub(super) fn pool_as(
         &self,
         identity: Identity,
         ca_bundle: Option<&str>,
         proxy: Option<&str>,
         largest_answer: usize,
+        confined: bool,
     ) -> Result<Arc<Pool>, StoreError> {
-        let client = client(&Trust::of(ca_bundle)?, proxy, Some(identity))?;
-        Ok(Arc::new(Pool { client, largest_answer }))
+        if confined {
+            self.check_proxy(proxy)?;
+        }
+        let client = client(&Trust::of(ca_bundle)?, proxy, Some(identity), confined)?;
+        Ok(Arc::new(Pool { client, largest_answer, reach: self.reach_of(confined) }))
     }
 
     /// Where this cluster's API server is, and the pool for it.
@@ -137,8 +181,9 @@ impl HttpClients {
         }
         pools.retain(|_, pool| pool.strong_count() > 0);
         let pool = Arc::new(Pool {
-            client: client(&key.trust, key.proxy.as_deref(), None)?,
+            client: client(&key.trust, key.proxy.as_deref(), None, key.confined)?,
             largest_answer: key.largest_answer,
+            reach: self.reach_of(key.confined),
         });
         pools.insert(key, Arc::downgrade(&pool));
         Ok(pool)
@@ -157,12 +202,17 @@ pub(super) fn bearer(token: &SecretText) -> Option<HeaderValue> {
 pub(super) struct Pool {
     client: reqwest::Client,
     largest_answer: usize,
+    /// Where requests may go, where not anywhere.
+    reach: Option<Reach>,
 }
 
 impl Pool {
     /// Sends one request in its turn and reads the answer up to the bound. The
     /// deadline is the caller's, and [`HttpClients::each_within`]'s.
     pub(super) async fn send(&self, request: Request, pace: &Pace) -> Result<Answer, StoreError> {
+        if let Some(reach) = &self.reach {
+            reach.check(request.url())?;
+        }
         let _turn = pace.turn().await;
         let Some(limit) = HttpClients::send_limit() else { return self.answered(request).await };
         timeout(limit, self.answered(request)).await.unwrap_or_else(|_| Err(StoreError::late(limit)))

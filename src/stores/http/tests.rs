@@ -2,7 +2,7 @@ use std::{error::Error, fmt, io, time::Duration};
 
 use reqwest::{Method, Request, Url};
 
-use super::{Answer, ClusterEndpoint, HttpClients, LARGEST_ANSWER, Pace, cluster::to_pem, failure::why};
+use super::{Answer, ClusterEndpoint, HttpClients, LARGEST_ANSWER, Pace, Reach, cluster::to_pem, failure::why};
 use crate::stores::{
     ErrorClass, StoreError, Turn, Turns,
     canned::{Canned, answer},
@@ -44,6 +44,35 @@ async fn p6_an_answer_is_read_up_to_its_bound_whether_its_length_is_announced_or
     let whole = "x".repeat(LARGEST_ANSWER);
     let read = get_from(&Canned::answering(vec![answer("200 OK", "", &whole)]).await).await.expect("read");
     assert_eq!(read.body.len(), LARGEST_ANSWER);
+}
+
+#[tokio::test]
+async fn p5_who_is_confined_asks_no_machine_service_and_no_place_that_is_not_named_and_others_ask_any() {
+    let canned = Canned::answering(vec![answer("200 OK", "", ""), answer("200 OK", "", "")]).await;
+    let here = Url::parse(&format!("http://{}/", canned.address)).expect("URL");
+    let machine = Url::parse("http://169.254.169.254/latest/meta-data").expect("URL");
+    let places = |text: &str| Reach::to(vec![text.parse().expect("a place")]);
+    let asked = async |clients: &HttpClients, url: &Url| {
+        let pool = clients.pool_within_reach(url, None, None, LARGEST_ANSWER).expect("pool");
+        pool.send(Request::new(Method::GET, url.clone()), &Pace::default()).await.map(|answer| answer.status.as_u16())
+    };
+    assert_eq!(asked(&clients(), &here).await.expect("within reach"), 200);
+    for (clients, url) in [
+        (clients(), &machine),
+        (clients().within(places("vault.example")), &here),
+        (clients().within(places("169.254.0.0/16")), &machine),
+    ] {
+        let error = asked(&clients, url).await.expect_err("out of reach");
+        assert_eq!(error.class, ErrorClass::Invalid, "{error}");
+    }
+    assert_eq!(asked(&clients().within(places("127.0.0.0/8")), &here).await.expect("a named place"), 200);
+    assert_eq!(canned.requests().len(), 2);
+    // An administrator's store asks any, and nobody goes by the machine as a proxy.
+    assert!(clients().within(places("vault.example")).pool(&machine, None, None, LARGEST_ANSWER).is_ok());
+    for proxy in ["http://169.254.169.254:80", "169.254.169.254:80", "name:80", "socks5://vault.example"] {
+        let error = clients().pool_within_reach(&here, None, Some(proxy), LARGEST_ANSWER).err().expect("refused");
+        assert_eq!(error.class, ErrorClass::Invalid, "{proxy}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -20,10 +20,13 @@ use super::{SecretFacts, WorkloadFacts, WorkloadId, tracked::Tracked};
 use crate::{
     api::{BotSecret, BotSecretStore, ClusterBotSecretStore, State, StoreKind, StoreRef},
     fetch::SecretVersion,
-    report::Reason,
+    report::{Reason, Reasons},
 };
 
 pub use types::{AccountFacts, Change, Elsewhere, ObjectKey, Observed, Scoped, StoreProblem, Wake};
+
+/// The conditions that metrics tell of.
+const TOLD: [&str; 4] = ["Ready", "Synced", "RolledOut", "Rotated"];
 
 /// The index.
 #[derive(Debug, Default)]
@@ -144,14 +147,22 @@ impl World {
         (ready, self.bot_secrets.len() - ready)
     }
 
-    /// How many BotSecrets hold a value that is older than it may be.
+    /// How many BotSecrets there are of which a condition gives which reason.
     #[must_use]
-    pub fn count_overdue(&self) -> usize {
-        let is_overdue = |object: &BotSecret| {
-            let conditions = object.status.iter().flat_map(|status| &status.conditions);
-            conditions.into_iter().any(|one| one.type_ == "Rotated" && one.reason == Reason::RotationOverdue.name())
-        };
-        self.bot_secrets.iter().filter(|(_, object)| is_overdue(object)).count()
+    pub fn reasons(&self) -> Reasons {
+        let mut reasons = Reasons::new();
+        for object in self.bot_secrets() {
+            // Nothing is done about what is suspended, and it says so under Ready.
+            let suspended = object.spec.suspend == Some(true);
+            for condition in object.status.iter().flat_map(|status| &status.conditions) {
+                let is_told = |type_: &&&str| **type_ == condition.type_ && (!suspended || **type_ == "Ready");
+                let type_ = TOLD.iter().find(is_told);
+                if let Some((type_, reason)) = type_.zip(Reason::from_name(&condition.reason)) {
+                    *reasons.entry((*type_, reason)).or_default() += 1;
+                }
+            }
+        }
+        reasons
     }
 
     /// Every BotSecret.

@@ -1,0 +1,3 @@
+-- Stops reading, writing and rolling.
+obj.spec.suspend = true
+return obj
