@@ -30,10 +30,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help peers demo test bench rotations faults lint fmt doc crds chart clean
+.PHONY: help peers demo test bench rotations faults lint fmt doc crds chart reference clean
 
 help: ## List these
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 peers: ## Build or install the real programs that tests run against
 	@tests/peers/install
@@ -78,6 +78,9 @@ crds: ## Make crds/, those of the charts and deploy/install.yaml anew from the t
 
 chart: peers ## Make the schema, the README and the definitions of the charts anew
 	@UPDATE_CHART=1 cargo test --quiet --test chart generated::
+
+reference: ## Make docs/reference anew from the types and the commands
+	@UPDATE_DOCS=1 cargo test --quiet --test docs generated::
 
 clean: ## Remove what was built here (the programs of `make peers` stay)
 	@cargo clean

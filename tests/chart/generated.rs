@@ -20,6 +20,10 @@ const TYPES: &[(&str, &str)] = &[
     ("operator.logFormat", r#"{"enum": ["auto", "human", "json"]}"#),
     ("operator.maxRollouts", r#"{"type": ["integer", "null"], "minimum": 1}"#),
     ("operator.maxRolloutsPerNamespace", r#"{"type": ["integer", "null"], "minimum": 1}"#),
+    (
+        "operator.storeAddresses",
+        r#"{"type": "array", "uniqueItems": true, "items": {"type": "string", "minLength": 1}}"#,
+    ),
     ("operator.port", r#"{"type": "integer", "minimum": 1, "maximum": 65535}"#),
     ("operator.extraArgs", r#"{"type": "array", "items": {"type": "string"}}"#),
     ("operator.extraEnv", r#"{"type": "array", "items": {"type": "object", "required": ["name"]}}"#),
@@ -34,6 +38,8 @@ const TYPES: &[(&str, &str)] = &[
     ),
     ("metrics.serviceMonitor.crdMissing", r#"{"enum": ["skip", "fail", "always"]}"#),
     ("metrics.podMonitor.crdMissing", r#"{"enum": ["skip", "fail", "always"]}"#),
+    ("metrics.dashboard.labels", r#"{"type": "object"}"#),
+    ("metrics.rules.crdMissing", r#"{"enum": ["skip", "fail", "always"]}"#),
     ("extraObjects", r#"{"type": "array", "items": {"type": ["object", "string"]}}"#),
 ];
 

@@ -75,6 +75,7 @@ async fn each_way_to_install_it_passes_its_own_test_and_leaves_what_is_yours_whe
     let everything = [
         "operator.namespaces={trading,billing}",
         "operator.maxRollouts=20",
+        "operator.storeAddresses={vault.example,*.amazonaws.com,10.1.0.0/16}",
         "rbac.verify=true",
         "rbac.rollBack=true",
         "podDisruptionBudget.enabled=true",

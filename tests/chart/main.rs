@@ -9,5 +9,6 @@ mod helm;
 mod install;
 #[path = "../support/kubectl.rs"]
 mod kubectl;
+mod monitoring;
 mod render;
 mod server;

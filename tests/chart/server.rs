@@ -29,6 +29,7 @@ async fn every_object_of_every_way_to_set_it_up_is_taken_by_the_api_server() {
     let everything = [
         "operator.namespaces={trading,billing}",
         "operator.maxRollouts=20",
+        "operator.storeAddresses={vault.example,*.amazonaws.com,10.1.0.0/16}",
         "operator.maxRolloutsPerNamespace=5",
         "rbac.verify=true",
         "rbac.rollBack=true",

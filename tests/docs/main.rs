@@ -1,0 +1,11 @@
+//! The pages: that the reference is made of the types and of the command line, that
+//! every link leads somewhere, and that manifests in them are such as the definitions
+//! take.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod definitions;
+mod generated;
+mod links;
+mod manifests;
+mod markdown;
