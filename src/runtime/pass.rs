@@ -346,6 +346,12 @@ async fn roll(context: &Context, observed: &Observed, memory: &mut Memory) -> Ro
         return RolloutReport::NotLooked;
     };
     let object = &observed.bot_secret;
+    if syncing::is_outdated(object, state) {
+        // What is on record of its rollout is of the newer revision, and the pass
+        // that brings that back goes on from there.
+        memory.next_look = None;
+        return RolloutReport::NotLooked;
+    }
     let policy = object.spec.target().creation_policy.unwrap_or_default();
     let written_at = facts.written_at(policy, object.metadata.name.as_deref().unwrap_or_default());
     rolling::roll(context, observed, state, written_at, memory).await

@@ -319,6 +319,16 @@ pub(super) fn state_of(observed: &Observed) -> Option<&State> {
     facts.state_in(&state_annotation(&observed.bot_secret))
 }
 
+/// Whether the Secret is older than the revision on record: a backup was restored,
+/// and this could not be put right yet. Its state says nothing about what pods are
+/// to hold.
+pub(super) fn is_outdated(object: &BotSecret, state: &State) -> bool {
+    let target = object.status.as_ref().and_then(|status| status.target.as_ref());
+    let recorded = target.filter(|target| target.name == object.target_name());
+    let recorded = recorded.and_then(|target| target.revision.parse::<Revision>().ok());
+    recorded.is_some_and(|recorded| recorded.number > state.revision.number)
+}
+
 pub(super) fn state_annotation(object: &BotSecret) -> String {
     match object.spec.target().creation_policy {
         Some(CreationPolicy::Merge) => {
