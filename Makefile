@@ -30,7 +30,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help peers demo test bench rotations faults lint fmt doc crds chart reference clean
+.PHONY: help peers demo test bench rotations faults lint fmt doc crds chart manifests reference clean
 
 help: ## List these
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,13 +71,15 @@ fmt: ## Format everything
 doc: ## The library's documentation, warnings denied
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-crds: ## Make crds/, those of the charts and deploy/install.yaml anew from the types
+crds: ## Make crds/ and those of the charts anew from the types; then `make manifests`
 	@cargo run -q --package botsecret --bin botsecret -- crds --dir crds
-	@deploy/assemble
 	@for chart in botsecret botsecret-crds; do cp crds/*.yaml "charts/$$chart/files/crds/"; done
 
 chart: peers ## Make the schema, the README and the definitions of the charts anew
 	@UPDATE_CHART=1 cargo test --quiet --test chart generated::
+
+manifests: peers ## Make deploy/ anew from the chart
+	@HELM="$$(tests/peers/install --print-bin)/helm" deploy/render
 
 reference: ## Make docs/reference anew from the types and the commands
 	@UPDATE_DOCS=1 cargo test --quiet --test docs generated::

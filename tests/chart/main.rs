@@ -9,6 +9,7 @@ mod helm;
 mod install;
 #[path = "../support/kubectl.rs"]
 mod kubectl;
+mod manifests;
 mod monitoring;
 mod render;
 mod server;

@@ -90,6 +90,7 @@ yes
 
 {{/* What the operator may do in a namespace that it serves. */}}
 {{- define "botsecret.rules" -}}
+{{- $name := include "botsecret.fullname" . -}}
 # What is to be done: watched, never written but for the status.
 - apiGroups: [botsecret.dev]
   resources: [botsecrets, botsecretstores{{ if not .Values.operator.namespaces }}, clusterbotsecretstores{{ end }}]
@@ -99,13 +100,15 @@ yes
   resources: [botsecrets/status]
   verbs: [patch]
 # The finalizer of those for which there is a leased credential to revoke. The
-# policy on finalizers keeps the rest of them as it is.
+# policy {{ $name }}-finalizers keeps the rest of them as it is.
 - apiGroups: [botsecret.dev]
   resources: [botsecrets]
   verbs: [patch]
-# The Secrets that BotSecrets fill, and those that a store names as its own
-# credentials: each is read by name. RBAC cannot say "labelled" or "named by a
-# store": these rights cover every Secret.
+# The Secrets that BotSecrets fill, and the digest key. The watches see only the
+# metadata of labelled Secrets; a get comes before each write. Also the Secrets that
+# a store names as its own credentials: each is read by name, and the metadata of
+# this one alone is watched. RBAC cannot say "labelled" or "named by a store": these
+# rights cover every Secret.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, update, patch, delete]
@@ -113,16 +116,17 @@ yes
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [list, watch]
-# That identity's token, for a manager. The policy on tokens keeps it from being
-# one that the Kubernetes API accepts.
+# That identity's token, for a manager. The policy {{ $name }}-tokens keeps it from
+# being one that the Kubernetes API accepts.
 - apiGroups: [""]
   resources: [serviceaccounts/token]
   verbs: [create]
-# Which workloads use a Secret, and the annotation that rolls them. The policies on
-# workloads and rollouts keep the rest of them as it is.
+# Which workloads use a Secret, and the annotation that rolls them. The policy
+# {{ $name }}-workloads keeps the rest of them as it is.
 - apiGroups: [apps]
   resources: [deployments, statefulsets, daemonsets]
   verbs: [get, list, watch, patch]
+# The same of Argo Rollouts; the policy is {{ $name }}-rollouts.
 - apiGroups: [argoproj.io]
   resources: [rollouts]
   verbs: [get, list, watch, patch]

@@ -4,16 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// What `kubectl apply -k deploy/` brings, but for the operator's own
-/// Deployment: here it runs as a local process, of this build.
-pub const INSTALL: [&str; 6] = [
-    "deploy/namespace.yaml",
-    "crds/botsecret.dev_botsecrets.yaml",
-    "crds/botsecret.dev_botsecretstores.yaml",
-    "crds/botsecret.dev_clusterbotsecretstores.yaml",
-    "deploy/rbac.yaml",
-    "deploy/admission.yaml",
-];
+/// Of what `kubectl apply -k deploy/` brings, all but the roles for people and the
+/// operator's own Deployment: here it runs as a local process, of this build.
+pub const INSTALL: [&str; 4] =
+    ["deploy/namespace.yaml", "deploy/crds.yaml", "deploy/rbac.yaml", "deploy/admission.yaml"];
 
 /// A file of the repository.
 pub fn read(path: &str) -> Result<String> {
