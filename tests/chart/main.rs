@@ -11,5 +11,6 @@ mod install;
 mod kubectl;
 mod manifests;
 mod monitoring;
+mod readme;
 mod render;
 mod server;
