@@ -168,8 +168,9 @@ async fn a_tcp_and_an_http_probe_ask_the_port() -> Result<()> {
     let bed = Bed::new("ports").await?;
     let hole = botsecret_testbed::BlackHole::start().await?;
     let port = hole.address().port();
-    let tcp = json!({"tcpSocket": {"port": "web"}, "periodSeconds": 1});
-    let http = json!({"httpGet": {"port": "web", "path": "/"}, "periodSeconds": 1});
+    // It listens where the node does, not the pods.
+    let tcp = json!({"tcpSocket": {"port": "web", "host": "127.0.0.1"}, "periodSeconds": 1});
+    let http = json!({"httpGet": {"port": "web", "path": "/", "host": "127.0.0.1"}, "periodSeconds": 1});
     for (name, probe) in [("tcp", tcp), ("http", http)] {
         bed.pod(
             name,
@@ -184,6 +185,49 @@ async fn a_tcp_and_an_http_probe_ask_the_port() -> Result<()> {
     // The black hole accepts, and answers no request.
     bed.running("http").await?;
     bed.condition("http", "Ready", "False").await
+}
+
+/// Serves its own address to whoever asks, where it is told to listen.
+const SERVER: &str = "\
+import os, socket
+host, port = os.environ['LISTEN'].rsplit(':', 1)
+server = socket.create_server((host, int(port)))
+answer = os.environ['POD_IP'].encode()
+while True:
+    peer, _ = server.accept()
+    try:
+        peer.recv(65536)
+        peer.sendall(b'HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n' % len(answer) + answer)
+    except OSError:
+        pass
+    peer.close()
+";
+
+#[tokio::test]
+async fn two_pods_serve_one_port_on_every_address_each_at_its_own() -> Result<()> {
+    let bed = Bed::new("addresses").await?;
+    let port = botsecret_testbed::free_port()?;
+    let spec = json!({"containers": [{
+        "name": "main", "image": "python3", "args": ["-c", SERVER],
+        "env": [
+            {"name": "LISTEN", "value": format!("0.0.0.0:{port}")},
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        ],
+        "ports": [{"name": "web", "containerPort": port}],
+        "readinessProbe": {"httpGet": {"port": "web", "path": "/"}, "periodSeconds": 1},
+    }]});
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let mut addresses = Vec::new();
+    for pod in ["one", "two"] {
+        bed.pod(pod, spec.clone()).await?;
+        bed.ready(pod).await?;
+        let address = bed.address(pod).await?;
+        assert_eq!(client.get(format!("http://{address}:{port}/")).send().await?.text().await?, address);
+        addresses.push(address);
+    }
+    assert_ne!(addresses[0], addresses[1]);
+    assert!(client.get(format!("http://127.0.0.1:{port}/")).send().await.is_err(), "it listens for all pods");
+    Ok(())
 }
 
 #[tokio::test]

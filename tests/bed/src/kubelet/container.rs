@@ -107,7 +107,7 @@ async fn start(pod: &PodContext, container: &Container, environment: &Environmen
     let recipe = Recipe {
         folder: &pod.node.pod_folder(&pod.uid),
         container,
-        command: environment::command_line(container, environment),
+        command: environment::command_line(&pod.pod, container, environment),
         environment,
         sources: &pod.sources,
         log: &pod.node.log(&pod.namespace, &pod.name, &container.name),
@@ -135,7 +135,7 @@ async fn follow(pod: &PodContext, container: &Container, begun: Begun, stop: &mu
     let ended = tokio::select! {
         status = sandbox.process.wait() => Some(status),
         // A liveness or startup probe that has failed too often.
-        () = probes::watch(container, &sandbox, &environment, &pod.status) => None,
+        () = probes::watch(&pod.pod, container, &sandbox, &environment, &pod.status) => None,
         _ = stop.wait_for(Option::is_some) => None,
     };
     let status = if let Some(status) = ended {

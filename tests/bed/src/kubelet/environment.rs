@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, Secret};
 use kube::api::Api;
 
-use super::Node;
+use super::{Node, address};
 
 /// Name and value, in the order in which they are set.
 pub(super) type Environment = Vec<(String, Vec<u8>)>;
@@ -147,7 +147,7 @@ async fn value(
         &variable.value_from
     else {
         let text = variable.value.clone().unwrap_or_default();
-        return Ok(Some(expand(text.as_bytes(), before)));
+        return Ok(Some(address::narrow(expand(text.as_bytes(), before), pod)));
     };
     if let Some(key) = secret_key_ref {
         let optional = key.optional == Some(true);
@@ -186,7 +186,8 @@ pub(super) fn field(pod: &Pod, selector: &ObjectFieldSelector) -> Result<String,
         "metadata.annotations" => Some(lines(meta.annotations.as_ref())),
         "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()),
         "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()),
-        "status.podIP" | "status.hostIP" | "status.podIPs" | "status.hostIPs" => Some("127.0.0.1".to_owned()),
+        "status.podIP" | "status.podIPs" => Some(address::of(pod).to_string()),
+        "status.hostIP" | "status.hostIPs" => Some(address::NODE.to_string()),
         _ => {
             let inside = |kind: &str| path.strip_prefix(kind)?.strip_suffix("']");
             let label = inside("metadata.labels['").map(|key| meta.labels.as_ref()?.get(key));
@@ -240,12 +241,12 @@ pub(super) fn expand(text: &[u8], environment: &Environment) -> Vec<u8> {
 }
 
 /// What runs: `command` or else the image, then `args`.
-pub(super) fn command_line(container: &Container, environment: &Environment) -> Vec<OsString> {
+pub(super) fn command_line(pod: &Pod, container: &Container, environment: &Environment) -> Vec<OsString> {
     let command = container.command.clone().filter(|command| !command.is_empty());
     let command = command.unwrap_or_else(|| vec![container.image.clone().unwrap_or_default()]);
     let arguments = container.args.clone().unwrap_or_default();
     let all = command.into_iter().chain(arguments);
-    all.map(|text| OsString::from_vec(expand(text.as_bytes(), environment))).collect()
+    all.map(|text| OsString::from_vec(address::narrow(expand(text.as_bytes(), environment), pod))).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! kwok calls a pod Running whose Secret is missing; here containers really
 //! run, with the values that the API holds at the moment of their start.
 
+mod address;
 mod bot;
 mod container;
 mod environment;

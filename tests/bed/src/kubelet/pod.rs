@@ -10,11 +10,11 @@ use tokio::sync::watch::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Node;
 use super::container::{self, Restart, Stop};
 use super::status::{PodStatus, is_sidecar};
 use super::volumes::{Source, Volumes};
 use super::watch::Newest;
+use super::{Node, address};
 use crate::cluster::lock;
 
 const RETRY: Duration = Duration::from_millis(500);
@@ -41,6 +41,9 @@ pub(super) async fn run(node: Arc<Node>, pod: Arc<Pod>, newest: Receiver<Newest>
     let status = PodStatus::new(&spec);
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     if !matches!(phase, Some("Succeeded" | "Failed")) {
+        // Given back with the end of its last container.
+        let (_lent, pod) = address::lend((*pod).clone());
+        let pod = Arc::new(pod);
         let (stop, stopped) = watch::channel(None);
         let end = {
             let life = live(&node, &pod, &spec, &status, stopped);

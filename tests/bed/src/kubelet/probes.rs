@@ -2,17 +2,24 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Pod, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
 
+use super::address;
 use super::environment::Environment;
 use super::sandbox::Sandbox;
 use super::status::PodStatus;
 
 /// Reports what the probes find; returns when the container is to be killed.
-pub(super) async fn watch(container: &Container, sandbox: &Sandbox, environment: &Environment, status: &PodStatus) {
-    let subject = Subject { container, sandbox, environment };
+pub(super) async fn watch(
+    pod: &Pod,
+    container: &Container,
+    sandbox: &Sandbox,
+    environment: &Environment,
+    status: &PodStatus,
+) {
+    let subject = Subject { address: address::of(pod).to_string(), container, sandbox, environment };
     if let Some(probe) = &container.startup_probe
         && !subject.until(probe, true).await
     {
@@ -47,6 +54,8 @@ pub(super) async fn watch(container: &Container, sandbox: &Sandbox, environment:
 }
 
 struct Subject<'a> {
+    /// Where its ports are, unless a probe says otherwise.
+    address: String,
     container: &'a Container,
     sandbox: &'a Sandbox,
     environment: &'a Environment,
@@ -95,7 +104,7 @@ impl Subject<'_> {
                 return self.http(http).await.unwrap_or(false);
             }
             if let Some(tcp) = &probe.tcp_socket {
-                let host = tcp.host.as_deref().unwrap_or("127.0.0.1");
+                let host = tcp.host.as_deref().unwrap_or(&self.address);
                 return TcpStream::connect((host, self.port(&tcp.port))).await.is_ok();
             }
             // gRPC probes are not supported: nobody is told that all is well.
@@ -105,7 +114,7 @@ impl Subject<'_> {
     }
 
     async fn http(&self, probe: &HTTPGetAction) -> anyhow::Result<bool> {
-        let host = probe.host.as_deref().unwrap_or("127.0.0.1");
+        let host = probe.host.as_deref().unwrap_or(&self.address);
         let scheme = probe.scheme.as_deref().unwrap_or("HTTP").to_lowercase();
         let path = probe.path.as_deref().unwrap_or("/");
         let client = reqwest::Client::builder()

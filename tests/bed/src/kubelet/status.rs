@@ -14,7 +14,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::Node;
+use super::{Node, address};
 use crate::cluster::lock;
 
 /// The state of one pod; each change is written soon after.
@@ -271,10 +271,10 @@ impl View {
         json!({
             "phase": self.phase(),
             "startTime": self.started,
-            "hostIP": "127.0.0.1",
-            "hostIPs": [{"ip": "127.0.0.1"}],
-            "podIP": "127.0.0.1",
-            "podIPs": [{"ip": "127.0.0.1"}],
+            "hostIP": address::NODE,
+            "hostIPs": [{"ip": address::NODE}],
+            "podIP": address::of(pod),
+            "podIPs": [{"ip": address::of(pod)}],
             "conditions": conditions,
             "initContainerStatuses": self.init,
             "containerStatuses": self.main,

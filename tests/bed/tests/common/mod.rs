@@ -116,6 +116,11 @@ impl Bed {
         all.find(|status| status.name == container).context("no status yet")
     }
 
+    pub async fn address(&self, pod: &str) -> Result<String> {
+        let status = self.pods().get(pod).await?.status.unwrap_or_default();
+        status.pod_ip.context("no address yet")
+    }
+
     pub async fn waiting_for(&self, pod: &str, reason: &str, message: &str) -> Result<()> {
         wait_for(&format!("{pod} to wait for {reason}: {message}"), SOON, || async {
             let state = self.status(pod, "main").await?.state.unwrap_or_default();
