@@ -1,6 +1,10 @@
 //! The chart, installed: its pods are processes of this build.
 
-use std::{os::unix::fs::symlink, path::PathBuf, time::Duration};
+use std::{
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use botsecret_testbed::{Cluster, ClusterOptions, free_port, wait_for};
 
@@ -9,56 +13,75 @@ use crate::{
     kubectl::Kubectl,
 };
 
-struct Site {
+/// A cluster to install the chart on.
+pub struct Site {
     kubeconfig: String,
     /// What the image is called: a link to this build, with a tag in its name.
     image: String,
-    _folder: tempfile::TempDir,
+    /// Where metrics and probes are served. Nothing else of this machine is there.
+    pub port: u16,
+    folder: tempfile::TempDir,
 }
 
 impl Site {
-    fn of(cluster: &Cluster) -> Self {
+    pub fn of(cluster: &Cluster) -> Self {
         let build = PathBuf::from(env!("CARGO_BIN_EXE_botsecret"));
         // Beside it, where the sandbox of a pod sees it as well.
         let folder = tempfile::tempdir_in(build.parent().expect("a folder")).expect("a folder");
-        let image = folder.path().join("botsecret");
-        let tagged = format!("{}:{}", image.display(), env!("CARGO_PKG_VERSION"));
-        symlink(&build, tagged).expect("a link");
+        let image = folder.path().join("botsecret").display().to_string();
         let kubeconfig = cluster.admin_kubeconfig().expect("a kubeconfig").display().to_string();
-        Self { kubeconfig, image: image.display().to_string(), _folder: folder }
+        let site = Self { kubeconfig, image, port: free_port().expect("a port"), folder };
+        site.tag(env!("CARGO_PKG_VERSION"));
+        site
     }
 
-    fn helm(&self, arguments: &[&str]) -> (bool, String) {
+    /// Gives this build the tag of a version.
+    fn tag(&self, version: &str) {
+        symlink(env!("CARGO_BIN_EXE_botsecret"), self.image_of(version)).expect("a link");
+    }
+
+    /// What the image of a version is called.
+    pub fn image_of(&self, version: &str) -> String {
+        format!("{}:{version}", self.image)
+    }
+
+    /// The chart, packed as another version, which has an image as well.
+    pub fn chart_of(&self, version: &str) -> PathBuf {
+        self.tag(version);
+        let (chart, folder) = (chart("botsecret"), self.folder.path());
+        let (chart, to) = (chart.to_str().expect("UTF-8"), folder.to_str().expect("UTF-8"));
+        let package = ["package", chart, "--version", version, "--app-version", version, "--destination", to];
+        let (well, said) = helm(&package);
+        assert!(well, "{said}");
+        folder.join(format!("botsecret-{version}.tgz"))
+    }
+
+    pub fn helm(&self, arguments: &[&str]) -> (bool, String) {
         let cluster = ["--kubeconfig", &self.kubeconfig, "--namespace", "botsecret-system"];
         helm(&[arguments, &cluster].concat())
     }
 
+    /// `install`s this chart or `upgrade`s to it, and waits until it is ready.
+    pub fn deploy(&self, verb: &str, chart: &Path, options: &[&str]) {
+        let (image, port) = (format!("image.repository={}", self.image), format!("operator.port={}", self.port));
+        let chart = chart.to_str().expect("UTF-8");
+        let what = [verb, "botsecret", chart, "--create-namespace", "--wait", "--timeout", "120s"];
+        let own = ["--set", image.as_str(), "--set", port.as_str()];
+        let (well, said) = self.helm(&[&what[..], &own, options].concat());
+        assert!(well, "{verb} {options:?}: {said}");
+    }
+
     fn install(&self, settings: &[&str]) {
-        let port = free_port().expect("a port");
-        let (image, port) = (format!("image.repository={}", self.image), format!("operator.port={port}"));
-        // One that nothing else of this machine has.
-        let own = [image.as_str(), &port];
-        let all: Vec<_> = own.iter().copied().chain(settings.iter().copied()).flat_map(|one| ["--set", one]).collect();
-        let chart = chart("botsecret");
-        let install = [
-            "install",
-            "botsecret",
-            chart.to_str().expect("UTF-8"),
-            "--create-namespace",
-            "--wait",
-            "--timeout",
-            "120s",
-        ];
-        let (well, said) = self.helm(&[&install[..], &all].concat());
-        assert!(well, "{settings:?}: {said}");
+        let options: Vec<_> = settings.iter().flat_map(|one| ["--set", *one]).collect();
+        self.deploy("install", &chart("botsecret"), &options);
     }
 
     /// Whether `helm test` passes, and what the doctor said.
-    fn test(&self) -> (bool, String) {
+    pub fn test(&self) -> (bool, String) {
         self.helm(&["test", "botsecret", "--timeout", "150s"])
     }
 
-    fn uninstall(&self) {
+    pub fn uninstall(&self) {
         let (well, said) = self.helm(&["uninstall", "botsecret", "--wait", "--timeout", "60s"]);
         assert!(well, "{said}");
     }

@@ -4,13 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod authors;
+mod bots;
 mod generated;
+mod ha;
 mod helm;
 mod install;
 #[path = "../support/kubectl.rs"]
 mod kubectl;
 mod manifests;
 mod monitoring;
+mod operators;
 mod readme;
 mod render;
 mod server;
+mod upgrade;

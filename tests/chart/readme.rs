@@ -5,11 +5,11 @@ use std::{
     env, fs, iter,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{self, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
-use botsecret_testbed::{Cluster, ClusterOptions, RunningContainer, free_port, peers};
+use botsecret_testbed::{Cluster, ClusterOptions, RunningContainer, peers};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use kube::Api;
 use tempfile::TempDir;
@@ -74,28 +74,7 @@ impl Reader {
             copy(&root().join(folder), &checkout.path().join(folder));
         }
         let kubeconfig = cluster.admin_kubeconfig().expect("a kubeconfig");
-        let reader = Self { checkout, image, kubeconfig, _images: images };
-        reader.listen_on(free_port().expect("a port"));
-        reader
-    }
-
-    /// All pods here share the machine's network, so each operator has a port of its own.
-    fn listen_on(&self, port: u16) {
-        let values = self.checkout.path().join("charts/botsecret/values.yaml");
-        let mut text = fs::read_to_string(&values).expect("the values");
-        for (old, new) in [
-            ("  listenAddress: 0.0.0.0\n", "  listenAddress: 127.0.0.1\n".to_owned()),
-            ("  port: 8080\n", format!("  port: {port}\n")),
-        ] {
-            assert_eq!(text.matches(old).count(), 1, "{old}");
-            text = text.replace(old, &new);
-        }
-        fs::write(&values, text).expect("written");
-        // Not by itself: what was written a moment ago may be busy still.
-        let mut render = process::Command::new("bash");
-        let render = render.arg(self.checkout.path().join("deploy/render"));
-        let output = render.env("HELM", peers::program("helm").expect("helm")).output().expect("bash starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self { checkout, image, kubeconfig, _images: images }
     }
 
     /// Runs a block as it stands on the page, but for the registry's name.
