@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{bail, ensure};
 use botsecret_testbed::{Cluster, ClusterOptions, wait_for};
 use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
-use kube::{Api, Client, ResourceExt as _, api::EvictParams};
+use kube::{Api, Client, ResourceExt, api::EvictParams};
 
 use crate::{
     bots::{Bots, NAME, deployment},

@@ -1,4 +1,5 @@
-//! P10: that the grant in `deploy/rbac.yaml` is what the operator uses.
+//! P10: that the grant in `deploy/rbac.yaml` is what the operator uses. What breaks
+//! without each right: `tests/rbac`.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,8 +16,7 @@ type Right = String;
 
 fn granted() -> BTreeSet<Right> {
     let documents = documents(&read("deploy/rbac.yaml"));
-    // What the Role of the Lease grants, two replicas need: the hand-overs of
-    // tests/rollouts have exactly that.
+    // What the Role of the Lease grants, two replicas need: tests/rbac has them.
     let role = documents.iter().find(|document| document["kind"] == "ClusterRole").expect("a ClusterRole");
     let texts = |value: &Value| -> Vec<String> {
         value.as_sequence().expect("a list").iter().map(|text| text.as_str().expect("text").to_owned()).collect()

@@ -53,6 +53,14 @@ impl Operator {
     /// The same with more arguments.
     pub async fn start_with(cluster: &Cluster, options: &OperatorOptions, more: &[&str]) -> Result<Self> {
         grant(cluster, &options.user).await?;
+        let mut operator = Self::prepare(cluster, options, more)?;
+        operator.launch()?;
+        operator.until_ready().await?;
+        Ok(operator)
+    }
+
+    /// One that does not run yet, and is given no rights.
+    pub fn prepare(cluster: &Cluster, options: &OperatorOptions, more: &[&str]) -> Result<Self> {
         let kubeconfig = match &options.kubeconfig {
             Some(path) => path.clone(),
             None => cluster.kubeconfig(&options.user, &[])?,
@@ -68,10 +76,7 @@ impl Operator {
         }
         arguments.extend(more.iter().copied().map(String::from));
         let log = options.folder.join(format!("{}.log", options.user.replace(':', "_")));
-        let mut operator = Self { process: None, arguments, log, port, user: options.user.clone(), dumps: None };
-        operator.launch()?;
-        operator.until_ready().await?;
-        Ok(operator)
+        Ok(Self { process: None, arguments, log, port, user: options.user.clone(), dumps: None })
     }
 
     /// Starts the process, without waiting for anything.

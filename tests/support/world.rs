@@ -68,9 +68,21 @@ impl Bench {
             folder: folder.path().to_owned(),
         };
         let operator = Operator::start(cluster, &options).await?;
+        let bench = Self::of(cluster, [namespace, source], operator, folder).await?;
+        Ok((bench, proxy))
+    }
+
+    /// Of parts that the test made: the two namespaces, an operator, which need not
+    /// run yet, and the folder that its files are in.
+    pub async fn of(
+        cluster: &'static Cluster,
+        [namespace, source]: [String; 2],
+        operator: Operator,
+        folder: TempDir,
+    ) -> Result<Self> {
         let bench = Self { cluster, client: cluster.client()?, namespace, source, operator, folder };
         bench.account("bot").await?;
-        Ok((bench, proxy))
+        Ok(bench)
     }
 
     /// Where this test may keep files.
