@@ -65,17 +65,18 @@ async fn contained(context: &Context, observed: Observed, memory: Box<Memory>) -
 
 pub(super) async fn run(
     context: Arc<Context>,
+    watching: &kube::Client,
     namespaces: &[String],
     leadership: &Leadership,
     ready: Sender<bool>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
-    let mut changes = pin!(streams::all(&context.client, namespaces).ready_chunks(512));
+    let mut changes = pin!(streams::all(watching, namespaces).ready_chunks(512));
     let mut lists_to_come = streams::count(namespaces);
     let mut listed = HashSet::new();
     let mut recoveries = context.fetcher.recoveries();
     let (done, mut finished) = mpsc::unbounded_channel();
-    let (referred, mut referred_changes) = ReferredWatches::new(context.client.clone());
+    let (referred, mut referred_changes) = ReferredWatches::new(watching.clone());
     let mut engine = Engine {
         world: World::new(&context.operator_namespace),
         context,

@@ -40,6 +40,10 @@ use crate::{
 /// they are open. More would only queue in the API server.
 const API_IN_FLIGHT: usize = 64;
 
+/// How long a connection that may carry Secrets may say nothing. Longer than any answer
+/// is waited for ([`API_DEADLINE`](crate::deadline::API_DEADLINE)).
+const API_SILENCE: Duration = Duration::from_secs(30);
+
 /// What the operator needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -128,14 +132,17 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
     let token_file = options.config.auth_info.token_file.clone();
     let own_token = token_file.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     let own_audiences = own_audiences::of_token(&own_token);
-    let connect =
-        || ClientBuilder::try_from(options.config.clone()).map_err(|error| RunError::Client(error.to_string()));
+    let connect = |config: &kube::Config| {
+        ClientBuilder::try_from(config.clone()).map_err(|error| RunError::Client(error.to_string()))
+    };
     let fence = if options.election.is_some() { Fence::closed() } else { Fence::open() };
-    let client =
-        connect()?.with_layer(&GlobalConcurrencyLimitLayer::new(API_IN_FLIGHT)).with_layer(&fence.layer()).build();
+    let limit = GlobalConcurrencyLimitLayer::new(API_IN_FLIGHT);
+    let client = connect(&forgetful(&options.config))?.with_layer(&limit).with_layer(&fence.layer()).build();
+    // Apart from the others: watches are silent for minutes, and show no Secret's data.
+    let watching = connect(&options.config)?.with_layer(&limit).build();
     // For what a standby may write, too: the Lease, which no queue of other
     // requests may hold up, and the digest key, which the first of them makes.
-    let unfenced = connect()?.build();
+    let unfenced = connect(&options.config)?.build();
     let listener = TcpListener::bind(options.listen).await.map_err(|error| RunError::Listen(options.listen, error))?;
     let address = listener.local_addr().map_err(|error| RunError::Listen(options.listen, error))?;
     let tokens = Arc::new(KubeTokens::new(client.clone()).refusing(own_audiences));
@@ -149,7 +156,23 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
         rollouts_per_namespace: options.rollouts_per_namespace,
         rollouts: options.rollouts,
     };
-    Ground { client, unfenced, fence, fetcher, wall: Timestamp::now }.operate(part, Some(listener), shutdown).await
+    let ground = Ground { client, watching, unfenced, fence, fetcher, wall: Timestamp::now };
+    ground.operate(part, Some(listener), shutdown).await
+}
+
+/// The same, for connections that are closed when they have nothing to do: until then
+/// their buffers hold what they carried, a Secret's data in base64.
+///
+/// hyper-util does that by itself only for a pool with a timer ("a `Timer` is required
+/// for this to take effect", `Builder::pool_idle_timeout`), and kube gives its pool none.
+/// It bounds the silence of a connection instead. An idle one is silent; a request that
+/// comes upon its end was not sent yet, and goes by another.
+fn forgetful(config: &kube::Config) -> kube::Config {
+    let mut config = config.clone();
+    config.read_timeout = Some(API_SILENCE);
+    // Or else the time before a request would count for its answer.
+    config.reset_reader_on_write = true;
+    config
 }
 
 /// What an operator is to do, wherever it runs.
@@ -190,12 +213,14 @@ where
     let client = kube::Client::new(fence.layer().layer(api.clone()), part.operator_namespace.clone());
     let unfenced = kube::Client::new(api, part.operator_namespace.clone());
     let fetcher = managers(client.clone());
-    Ground { client, unfenced, fence, fetcher, wall }.operate(part, None, shutdown).await
+    Ground { watching: client.clone(), client, unfenced, fence, fetcher, wall }.operate(part, None, shutdown).await
 }
 
 /// What an operator runs on.
 struct Ground {
     client: kube::Client,
+    /// For watches and their lists.
+    watching: kube::Client,
     unfenced: kube::Client,
     fence: Fence,
     fetcher: Fetcher,
@@ -209,7 +234,7 @@ impl Ground {
         listener: Option<TcpListener>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), RunError> {
-        let Self { client, unfenced, fence, fetcher, wall } = self;
+        let Self { client, watching, unfenced, fence, fetcher, wall } = self;
         let digest_key = digest_key::load(&unfenced, &part.operator_namespace).await?;
         let metrics = Metrics::new(fetcher.counters().call_times());
         let context = Arc::new(Context {
@@ -229,7 +254,7 @@ impl Ground {
         let (ready, is_ready) = watch::channel(false);
         let server = listener.map(|listener| tokio::spawn(server::serve(listener, context.clone(), is_ready)));
         let leadership = Leadership::begin(unfenced, &context.operator_namespace, part.election, fence);
-        let result = engine::run(context, &part.namespaces, &leadership, ready, shutdown).await;
+        let result = engine::run(context, &watching, &part.namespaces, &leadership, ready, shutdown).await;
         if let Some(server) = server {
             server.abort();
         }

@@ -1,6 +1,8 @@
 //! The operator as a process of its own.
 
 use std::{
+    fs::File,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -112,6 +114,27 @@ impl Operator {
         let process = self.process.take().context("it does not run")?;
         let status = tokio::time::timeout(DEADLINE, process.wait()).await.context("it goes on")?;
         Ok(std::os::unix::process::ExitStatusExt::core_dumped(&status))
+    }
+
+    /// What it has in memory and may write to, mapping by mapping. It must run where
+    /// dumps are allowed.
+    pub fn memory(&self) -> Result<Vec<Vec<u8>>> {
+        let pid = self.process.as_ref().context("it does not run")?.pid();
+        let memory = File::open(format!("/proc/{pid}/mem"))?;
+        let mut mappings = Vec::new();
+        // proc_pid_maps(5): the range, then what may be done with it.
+        for line in std::fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
+            let mut words = line.split_whitespace();
+            let (range, rights) = (words.next().context("no range")?, words.next().context("no rights")?);
+            if rights.starts_with("rw") {
+                let (from, to) = range.split_once('-').context("no range")?;
+                let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
+                let mut bytes = vec![0; usize::try_from(to - from)?];
+                memory.read_exact_at(&mut bytes, from).with_context(|| line.to_owned())?;
+                mappings.push(bytes);
+            }
+        }
+        Ok(mappings)
     }
 
     /// Waits until its caches are complete.
