@@ -1,18 +1,29 @@
 //! What the derived schemas need before the API server takes them as meant.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::json;
 
 /// Finishes a derived definition.
 pub(super) fn finished(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut definition.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             finish(schema);
+            if let Some(status) = schema.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+                status.default = Some(JSON(unobserved()));
+            }
         }
     }
     definition
+}
+
+/// What is shown for a status before anybody has written one, as Flux's kinds do it:
+/// kstatus takes what has no observedGeneration, and no conditions, for done
+/// (kubernetes-sigs/cli-utils, pkg/kstatus/README.md).
+fn unobserved() -> serde_json::Value {
+    json!({ "observedGeneration": -1 })
 }
 
 fn finish(schema: &mut JSONSchemaProps) {

@@ -22,7 +22,7 @@ use kube::{
     core::GroupVersionKind,
 };
 use kubectl::Kubectl;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
 
@@ -232,4 +232,32 @@ async fn kubectl_explains_every_kind_and_refuses_unknown_fields() {
     assert!(accepted && text.contains("unknown field \"spec.storeReff\""), "{text}");
     let (_, text) = kubectl(&["get", "bsec,bstore,cbstore"], "").await;
     assert!(text.contains("price-bot") && text.contains("ROLLED-OUT"), "{text}");
+}
+
+#[tokio::test]
+async fn p9_kstatus_finds_a_botsecret_in_progress_that_no_operator_has_seen() {
+    let cluster = Cluster::shared().await.expect("a cluster");
+    let client = cluster.client().expect("a client");
+    install(&client).await;
+    let namespace = cluster.namespace("crds").await.expect("a namespace");
+    let kubectl = Kubectl::of(cluster);
+    let manifest = cases::all()[0].object.to_string();
+    let apply = ["--namespace", &namespace, "apply", "-f", "-"];
+    // A definition that was changed a moment ago may be served as it was.
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("botsecret.dev", "v1alpha1", "BotSecret"));
+    let objects: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
+    wait_for("kubectl to make one", SOON, async || Ok(kubectl.attempt(&apply, &manifest).await.0.then_some(())))
+        .await
+        .expect("made");
+    let object = wait_for("its status to be shown", SOON, async || {
+        let list = objects.list(&ListParams::default()).await?;
+        Ok(list.items.into_iter().find(|object| !object.data["status"].is_null()))
+    })
+    .await
+    .expect("a status");
+    assert_eq!(object.data["status"], json!({ "observedGeneration": -1 }));
+    assert_eq!(object.metadata.generation, Some(1));
+    // It is no difference from the manifest.
+    let (_, said) = kubectl.attempt(&apply, &manifest).await;
+    assert!(said.contains("unchanged"), "{said}");
 }

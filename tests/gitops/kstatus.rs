@@ -7,7 +7,7 @@ use crate::statuses::{after, failed, seen, shown, suspended, synced, taken_back,
 
 /// As `status.Compute` does (kubernetes-sigs/cli-utils, pkg/kstatus/status) for a kind
 /// that it has no rules of its own for: the first of Reconciling and Stalled decides.
-fn kstatus(object: &Value) -> &'static str {
+pub fn kstatus(object: &Value) -> &'static str {
     if object["metadata"]["deletionTimestamp"].is_string() {
         return "Terminating";
     }

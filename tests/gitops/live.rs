@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     argo::{act, actions, health},
     common::{LONG, NAME, SOURCE, picky, rotate},
+    kstatus::kstatus,
     kubectl::Kubectl,
     support::{Bench, DEADLINE, Result, cluster},
 };
@@ -110,7 +111,7 @@ async fn the_refresh_of_argo_cd_is_another_each_time_and_is_handled() -> Result 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn argo_cd_waits_for_one_that_no_operator_has_looked_at() -> Result {
+async fn p9_argo_cd_and_flux_wait_for_one_that_no_operator_has_looked_at() -> Result {
     let bench = Bench::new("gitops-nobody").await?;
     // The operator serves the bench's own namespace alone.
     let mut object = bench.bot_secret(NAME, SOURCE);
@@ -120,6 +121,7 @@ async fn argo_cd_waits_for_one_that_no_operator_has_looked_at() -> Result {
     for object in [made, found] {
         let found = health(&object);
         ensure!(found.status == "Progressing" && found.message.starts_with("NotObserved: "), "{found:?}");
+        ensure!(kstatus(&object) == "InProgress", "{}", object["status"]);
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The resources that there are.
 
+use serde_json::{Value, json};
+
 /// One resource.
 #[allow(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "as the API names them")]
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +71,11 @@ impl Kind {
     /// The resource of this plural name; no two groups share one here.
     pub fn named(plural: &str) -> &'static Self {
         KINDS.iter().find(|kind| kind.plural == plural).expect("a known resource")
+    }
+
+    /// The status that its definition gives one that nobody has written a status for.
+    pub fn unobserved(&self) -> Option<Value> {
+        (self.kind == "BotSecret").then(|| json!({ "observedGeneration": -1 }))
     }
 
     pub fn api_version(&self) -> String {

@@ -96,6 +96,9 @@ impl Inner {
         } else {
             owners.updated(&request.manager(), "", &json!({}), &object);
         }
+        if let Some(status) = kind.unobserved() {
+            object["status"] = status;
+        }
         let made = self.put(&key, object, owners, by);
         Ok(Answer::Object(201, shown(&made, request.metadata_only)))
     }
