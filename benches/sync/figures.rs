@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Size, progress::say};
+use super::{Size, progress::say, secrets};
 
 /// Everything that a run measures.
 #[derive(Debug)]
@@ -27,6 +27,30 @@ pub struct Figures {
     pub restart_seconds: f64,
     pub rss_mb_beside_deployments: f64,
     pub peak_rss_mb_beside_deployments: f64,
+    /// Over the BotSecrets of the last part, with nothing beside them.
+    pub alone: Memory,
+    /// The same beside large Secrets.
+    pub beside_secrets: Memory,
+}
+
+/// What the operator has resident, in MB.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// With nothing to do.
+    pub settled: f64,
+    pub peak: f64,
+}
+
+impl Memory {
+    /// The greater of each.
+    pub fn or_more(self, other: Self) -> Self {
+        Self { settled: self.settled.max(other.settled), peak: self.peak.max(other.peak) }
+    }
+
+    /// How many times as much, of each.
+    fn over(self, base: Self) -> Self {
+        Self { settled: self.settled / base.settled, peak: self.peak / base.peak }
+    }
 }
 
 /// One line of the table: what, how much, and what is aimed at.
@@ -52,6 +76,8 @@ impl Default for Figures {
             restart_seconds: 0.0,
             rss_mb_beside_deployments: 0.0,
             peak_rss_mb_beside_deployments: 0.0,
+            alone: Memory::default(),
+            beside_secrets: Memory::default(),
         }
     }
 }
@@ -81,6 +107,8 @@ impl Figures {
 
     fn lines(&self, size: Size) -> Vec<Line> {
         let objects = size.objects;
+        let few = secrets::OBJECTS.min(objects);
+        let times = self.beside_secrets.over(self.alone);
         let line = |what: &str, value: String, aim| (what.to_owned(), value, aim);
         vec![
             (
@@ -115,10 +143,21 @@ impl Figures {
                 "under 100",
             ),
             line("  its peak, MB", format!("{:.1}", self.peak_rss_mb_beside_deployments), ""),
+            (format!("memory over {few} BotSecrets, MB"), format!("{:.1}", self.alone.settled), ""),
+            line("  its peak, MB", format!("{:.1}", self.alone.peak), ""),
+            (
+                format!("  beside {} unrelated Secrets of 1 MB, MB", size.secrets),
+                format!("{:.1}", self.beside_secrets.settled),
+                "",
+            ),
+            line("  its peak there, MB", format!("{:.1}", self.beside_secrets.peak), ""),
+            line("  ratio", format!("{:.2}", times.settled), "1"),
+            line("  ratio of the peaks", format!("{:.2}", times.peak), "1"),
         ]
     }
 
     fn json(&self) -> Value {
+        let times = self.beside_secrets.over(self.alone);
         json!({
             "floor_seconds": rounded(self.floor_seconds),
             "all_ready_seconds": rounded(self.all_ready_seconds),
@@ -133,8 +172,14 @@ impl Figures {
             "idle_cpu_seconds_per_minute": rounded(self.idle_cpu_seconds_per_minute),
             "restart_api_writes": self.restart_api_writes,
             "restart_seconds": rounded(self.restart_seconds),
-            // The name that comparisons know, whatever BENCH_DEPLOYMENTS says.
+            // The names that comparisons know, whatever BENCH_* says.
             "rss_mb_beside_20000_deployments": rounded(self.rss_mb_beside_deployments),
+            "rss_mb_of_200": rounded(self.alone.settled),
+            "peak_rss_mb_of_200": rounded(self.alone.peak),
+            "rss_mb_of_200_beside_300_secrets": rounded(self.beside_secrets.settled),
+            "peak_rss_mb_of_200_beside_300_secrets": rounded(self.beside_secrets.peak),
+            "rss_ratio_beside_300_secrets": rounded(times.settled),
+            "peak_rss_ratio_beside_300_secrets": rounded(times.peak),
         })
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Everything is real: control plane, OpenBao, and the release build of the
 //! operator with the rights that the manifests grant it, in one run on one
-//! machine. `BENCH_OBJECTS` and `BENCH_DEPLOYMENTS` make it smaller.
+//! machine. `BENCH_OBJECTS`, `BENCH_DEPLOYMENTS` and `BENCH_SECRETS` make it smaller.
 
 mod deployments;
 mod figures;
@@ -12,6 +12,7 @@ mod operator;
 mod processes;
 mod progress;
 mod scene;
+mod secrets;
 mod sync;
 mod watching;
 
@@ -33,6 +34,7 @@ const RUNS: usize = 3;
 struct Size {
     objects: usize,
     deployments: usize,
+    secrets: usize,
 }
 
 fn main() -> ExitCode {
@@ -65,13 +67,19 @@ fn size() -> Result<Size> {
         Ok(text) => text.parse().with_context(|| format!("{name} must be a whole number, not {text:?}")),
         Err(_) => Ok(default),
     };
-    let size = Size { objects: number("BENCH_OBJECTS", 1000)?, deployments: number("BENCH_DEPLOYMENTS", 20_000)? };
+    let size = Size {
+        objects: number("BENCH_OBJECTS", 1000)?,
+        deployments: number("BENCH_DEPLOYMENTS", 20_000)?,
+        secrets: number("BENCH_SECRETS", 300)?,
+    };
     ensure!(size.objects > 0, "BENCH_OBJECTS must be at least 1");
     Ok(size)
 }
 
 async fn run(size: Size) -> Result<()> {
-    say(&format!("{} BotSecrets, {} Deployments; load average {}", size.objects, size.deployments, processes::load()?));
+    let Size { objects, deployments, secrets } = size;
+    let load = processes::load()?;
+    say(&format!("{objects} BotSecrets, {deployments} Deployments, {secrets} Secrets; load average {load}"));
     let scene = Scene::set(size).await?;
     let mut figures = Figures::default();
     let sample = sync::sample(&scene).await?;
@@ -88,5 +96,8 @@ async fn run(size: Size) -> Result<()> {
     stage.idle(&mut figures).await?;
     stage.restart(&mut figures).await?;
     deployments::measure(&scene, stage, &mut figures).await?;
+    // The next one has the machine to itself.
+    drop(scene);
+    secrets::measure(size, &mut figures).await?;
     figures.publish(size)
 }

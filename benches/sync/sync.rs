@@ -55,7 +55,7 @@ pub async fn sample(scene: &Scene) -> Result<Sample> {
 /// The operator over its objects.
 pub struct Stage<'a> {
     scene: &'a Scene,
-    namespace: String,
+    pub namespace: String,
     pub operator: Operator,
     watch: ReadyWatch,
 }
@@ -77,6 +77,15 @@ impl<'a> Stage<'a> {
         let Self { scene, namespace, operator, .. } = stage;
         operator.stop().await?;
         scene.clear(&namespace).await
+    }
+
+    /// New BotSecrets, until all are Ready and there is nothing to do.
+    pub async fn fill(&mut self) -> Result<()> {
+        let count = self.scene.size.objects;
+        say(&format!("creating {count} BotSecrets"));
+        self.scene.create_bot_secrets(&self.namespace, count).await?;
+        self.watch.until(count, 1).await?;
+        self.until_quiet().await
     }
 
     /// New BotSecrets, until all are Ready. Of all runs the shortest time counts, and
