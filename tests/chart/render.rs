@@ -19,16 +19,25 @@ fn helm_finds_nothing_to_say() {
     }
 }
 
-/// "verb group/resource", of every rule of these roles.
-fn rights<'a>(roles: impl Iterator<Item = &'a Value>) -> BTreeSet<String> {
+/// What roles grant, right by right: group, resource, the one object of it if it is
+/// limited to that, verb.
+fn rights<'a>(roles: impl IntoIterator<Item = &'a Value>) -> BTreeSet<[String; 4]> {
     let texts = |value: &Value| -> Vec<String> {
-        value.as_sequence().expect("a list").iter().map(|text| text.as_str().expect("text").to_owned()).collect()
+        let list = value.as_sequence().into_iter().flatten();
+        list.map(|text| text.as_str().expect("text").to_owned()).collect()
     };
     let mut found = BTreeSet::new();
-    for rule in roles.flat_map(|role| role["rules"].as_sequence().expect("rules")) {
+    for rule in roles.into_iter().flat_map(|role| role["rules"].as_sequence().expect("rules")) {
+        let mut objects = texts(&rule["resourceNames"]);
+        if objects.is_empty() {
+            objects.push(String::new());
+        }
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
-                found.extend(texts(&rule["verbs"]).into_iter().map(|verb| format!("{verb} {group}/{resource}")));
+                for object in &objects {
+                    let right = |verb| [group.clone(), resource.clone(), object.clone(), verb];
+                    found.extend(texts(&rule["verbs"]).into_iter().map(right));
+                }
             }
         }
     }
@@ -58,7 +67,7 @@ fn p10_a_setting_grants_what_the_manifest_beside_the_installation_grants() {
         let documents = serde_yaml::Deserializer::from_str(&text).map(|one| Value::deserialize(one).expect("YAML"));
         let offered: Vec<Value> = documents.collect();
         let with = granted(&["--set", setting]);
-        let more: BTreeSet<String> = with.difference(&plain).cloned().collect();
+        let more: BTreeSet<_> = with.difference(&plain).cloned().collect();
         assert_eq!(more, rights(of_kind(&offered, "ClusterRole")), "{setting} and deploy/{file}.yaml");
     }
 }
@@ -91,31 +100,6 @@ fn p10_for_a_list_of_namespaces_there_is_no_right_beyond_them() {
     assert!(environment.contains("value: trading,billing"), "{environment}");
 }
 
-/// What a role grants, right by right: group, resource, the one object of it if it is
-/// limited to that, verb.
-fn rights(role: &Value) -> BTreeSet<[String; 4]> {
-    let texts = |value: &Value| -> Vec<String> {
-        let list = value.as_sequence().into_iter().flatten();
-        list.map(|text| text.as_str().expect("text").to_owned()).collect()
-    };
-    let mut found = BTreeSet::new();
-    for rule in role["rules"].as_sequence().expect("rules") {
-        let mut objects = texts(&rule["resourceNames"]);
-        if objects.is_empty() {
-            objects.push(String::new());
-        }
-        for group in texts(&rule["apiGroups"]) {
-            for resource in texts(&rule["resources"]) {
-                for object in &objects {
-                    let right = |verb| [group.clone(), resource.clone(), object.clone(), verb];
-                    found.extend(texts(&rule["verbs"]).into_iter().map(right));
-                }
-            }
-        }
-    }
-    found
-}
-
 /// Each right of the first, withheld, breaks a test of `tests/rbac`.
 #[test]
 fn p10_in_a_listed_namespace_is_granted_what_is_in_the_cluster_less_what_is_of_no_namespace() {
@@ -123,17 +107,15 @@ fn p10_in_a_listed_namespace_is_granted_what_is_in_the_cluster_less_what_is_of_n
     let wide = render(&quiet);
     let listed = render(&[&quiet[..], &["--set", "operator.namespaces={trading,billing}"]].concat());
     let of_no_namespace = ["clusterbotsecretstores", "customresourcedefinitions"];
-    let mut expected = rights(only(&wide, "ClusterRole"));
+    let mut expected = rights([only(&wide, "ClusterRole")]);
     expected.retain(|[_, resource, ..]| !of_no_namespace.contains(&resource.as_str()));
     assert!(!expected.is_empty());
     for namespace in ["trading", "billing"] {
         let role = of_kind(&listed, "Role").find(|role| role["metadata"]["namespace"] == namespace);
-        assert_eq!(rights(role.expect("a Role")), expected, "{namespace}");
+        assert_eq!(rights(role), expected, "{namespace}");
     }
     // There the digest key is covered by no other right.
-    let leader = |objects: &[Value]| {
-        rights(of_kind(objects, "Role").find(|role| name(role) == "botsecret-leader").expect("a Role"))
-    };
+    let leader = |objects: &[Value]| rights(of_kind(objects, "Role").find(|role| name(role) == "botsecret-leader"));
     let digest_key = [["", "secrets", "", "create"], ["", "secrets", "botsecret-digest-key", "get"]]
         .map(|one| one.map(str::to_owned));
     assert_eq!(leader(&listed), &leader(&wide) | &BTreeSet::from(digest_key));
