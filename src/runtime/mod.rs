@@ -191,8 +191,8 @@ pub struct Part {
 }
 
 /// Runs the operator in another world than the machine's: with this for the
-/// Kubernetes API, these managers, and this for the time of day. It serves neither metrics nor
-/// probes. Otherwise as [`run`].
+/// Kubernetes API, these managers, and this for the time of day. Metrics and probes are
+/// served where `listener` listens, if there is one. Otherwise as [`run`].
 ///
 /// # Errors
 /// As [`RunError`].
@@ -201,6 +201,7 @@ pub async fn run_in<S, B>(
     managers: impl FnOnce(kube::Client) -> Fetcher,
     wall: fn() -> Timestamp,
     part: Part,
+    listener: Option<TcpListener>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError>
 where
@@ -213,7 +214,7 @@ where
     let client = kube::Client::new(fence.layer().layer(api.clone()), part.operator_namespace.clone());
     let unfenced = kube::Client::new(api, part.operator_namespace.clone());
     let fetcher = managers(client.clone());
-    Ground { watching: client.clone(), client, unfenced, fence, fetcher, wall }.operate(part, None, shutdown).await
+    Ground { watching: client.clone(), client, unfenced, fence, fetcher, wall }.operate(part, listener, shutdown).await
 }
 
 /// What an operator runs on.

@@ -64,7 +64,8 @@ fn live(world: &mut World, faults: &Faults, mutate: Option<Mutate>) {
         let part = Part { operator_namespace: OPERATOR_NAMESPACE.to_owned(), ..Part::default() };
         let reach = Reach { store: world.store.clone(), leases: world.manager.leases.clone() };
         let api = Faulty::new(&world.store, faults, mutate.map(|mutate| (mutate, reach)));
-        let operator = run_in(api, move |client| manager.fetcher(client), clock::wall, part, std::future::pending());
+        let managers = move |client| manager.fetcher(client);
+        let operator = run_in(api, managers, clock::wall, part, None, std::future::pending());
         let mut operator = tokio::spawn(operator);
         let mut changes = world.store.changes();
         loop {
