@@ -33,7 +33,8 @@ fn parse(text: &str) -> Option<Duration> {
             Duration::from_millis(whole.checked_mul(milliseconds)?).checked_add(Duration::from_nanos(nanoseconds))?;
         total = total.checked_add(part)?;
         if after.is_empty() {
-            return Some(total);
+            // No longer than what is read again where it is written in seconds.
+            return u64::try_from(total.as_millis()).is_ok().then_some(total);
         }
         rest = after;
     }
@@ -43,6 +44,11 @@ fn as_text<S: Serializer>(duration: Duration, serializer: S) -> Result<S::Ok, S:
     if duration.is_zero() {
         // kube writes "0ns", whose unit the definitions do not take.
         return serializer.serialize_str("0s");
+    }
+    if duration < Duration::from_millis(1) {
+        // kube writes "µs" and "ns", which they do not take either.
+        let digits = format!("{:06}", duration.subsec_nanos());
+        return serializer.serialize_str(&format!("0.{}ms", digits.trim_end_matches('0')));
     }
     kube::core::Duration::from(duration).serialize(serializer)
 }
@@ -168,6 +174,23 @@ mod tests {
         {
             assert!(serde_json::from_str::<Interval>(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_however_short_or_long_it_is() {
+        for (text, again) in
+            [("0.5ms", "0.5ms"), ("0.000001ms", "0.000001ms"), ("0.0001s", "0.1ms"), ("1.5ms", "1.5ms")]
+        {
+            let interval: Interval = serde_json::from_value(text.into()).expect(text);
+            let written = serde_json::to_value(interval).expect(text);
+            assert_eq!(written, again, "{text}");
+            assert_eq!(serde_json::from_value::<Interval>(written).expect(text), interval);
+        }
+        let longest = format!("{}ms", u64::MAX);
+        let interval: Interval = serde_json::from_value(longest.clone().into()).expect("the longest");
+        let written = serde_json::to_value(interval).expect("text");
+        assert_eq!(serde_json::from_value::<Interval>(written).expect("read again"), interval);
+        assert!(parse(&format!("{longest}1ms")).is_none());
     }
 
     #[test]

@@ -52,7 +52,9 @@ impl RotateRequest {
 pub fn legible(text: &str) -> String {
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{61c}');
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !turns(*c)).collect();
-    shown.trim().chars().take(LONGEST_REASON).collect()
+    let kept: String = shown.trim().chars().take(LONGEST_REASON).collect();
+    // The cut may fall behind a space: the same text is legible as it is.
+    kept.trim_end().to_owned()
 }
 
 /// What became of the last request for a rotation at once.
@@ -196,5 +198,10 @@ mod tests {
         assert!(read.starts_with("a [31m bc é"), "{read}");
         assert_eq!(read.chars().count(), LONGEST_REASON);
         assert!(!read.chars().any(char::is_control));
+        // Also where the cut falls between two words.
+        let cut = RotateRequest::parse(&request("1", &format!("{} b", "a".repeat(255))).to_annotation());
+        let cut = cut.expect("a request");
+        assert_eq!(cut.reason, "a".repeat(255));
+        assert_eq!(RotateRequest::parse(&cut.to_annotation()), Some(cut), "the same again");
     }
 }

@@ -102,7 +102,9 @@ fn of_number(text: &str) -> Value {
 }
 
 pub(super) fn from_yaml(state: &State<'_, '_>, text: &str) -> Result<Value, Error> {
-    pay(state, text.len() * 4)?;
+    // Before anybody can stop it, the parser keeps an event of about a hundred bytes
+    // for each bracket, and looks at the last thousand of them for each.
+    pay(state, text.len().saturating_mul(32))?;
     let left = Cell::new(MOST_VALUES);
     let value = Plain(&left).deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|_| refuse(NOT_YAML))?;
     state.consume_fuel((MOST_VALUES - left.get()) as u64)?;

@@ -35,10 +35,13 @@ struct Readable {
     schedule: Cron,
     zone: TimeZone,
     duration: jiff::SignedDuration,
+    /// Whether it opens at all. A day such as February 30th is looked for in
+    /// thousands of years, and it was once for each moment that is looked at.
+    opens: bool,
 }
 
 impl Readable {
-    fn of(window: &Window) -> Result<Self, WindowError> {
+    fn of(window: &Window, now: Timestamp) -> Result<Self, WindowError> {
         let schedule =
             CronParser::new().parse(&window.schedule).map_err(|_| WindowError::Schedule(window.schedule.clone()))?;
         let zone = match &window.time_zone {
@@ -46,7 +49,10 @@ impl Readable {
             Some(name) => TimeZone::get(name).map_err(|_| WindowError::TimeZone(name.clone()))?,
         };
         let duration = jiff::SignedDuration::try_from(window.duration.0).unwrap_or(jiff::SignedDuration::MAX);
-        Ok(Self { kind: window.kind.unwrap_or_default(), schedule, zone, duration })
+        let at = now.to_zoned(zone.clone());
+        let opens =
+            schedule.find_next_occurrence(&at, true).is_ok() || schedule.find_previous_occurrence(&at, true).is_ok();
+        Ok(Self { kind: window.kind.unwrap_or_default(), schedule, zone, duration, opens })
     }
 
     fn at(&self, moment: Timestamp) -> Zoned {
@@ -55,12 +61,19 @@ impl Readable {
 
     /// Until when it is open, if it is.
     fn open_until(&self, moment: Timestamp) -> Option<Timestamp> {
+        if !self.opens {
+            return None;
+        }
         let opened = self.schedule.find_previous_occurrence(&self.at(moment), true).ok()?;
-        let until = opened.timestamp().checked_add(self.duration).ok()?;
+        // What ends out of reach does not end.
+        let until = opened.timestamp().checked_add(self.duration).unwrap_or(Timestamp::MAX);
         (until > moment).then_some(until)
     }
 
     fn opens_after(&self, moment: Timestamp) -> Option<Timestamp> {
+        if !self.opens {
+            return None;
+        }
         Some(self.schedule.find_next_occurrence(&self.at(moment), false).ok()?.timestamp())
     }
 }
@@ -70,7 +83,7 @@ impl Readable {
 /// # Errors
 /// Where one of them cannot be read.
 pub fn opening(windows: &[Window], now: Timestamp) -> Result<Opening, WindowError> {
-    let windows: Vec<_> = windows.iter().map(Readable::of).collect::<Result<_, _>>()?;
+    let windows: Vec<_> = windows.iter().map(|window| Readable::of(window, now)).collect::<Result<_, _>>()?;
     let of = |kind| windows.iter().filter(move |window| window.kind == kind);
     let any_allow = of(WindowKind::Allow).next().is_some();
     // The moments at which anything can change are openings and closings.
@@ -135,6 +148,25 @@ mod tests {
         ] {
             assert_eq!(opening(&windows, now.parse().expect("a time")), Ok(wanted), "{now} {windows:?}");
         }
+    }
+
+    #[test]
+    fn p6_days_that_never_come_keep_no_thread_busy() {
+        use WindowKind::{Allow, Deny};
+        let mut windows = vec![window(Allow, "*/5 * * * *", 1, None), window(Deny, "0 0 * * *", 24, None)];
+        windows.extend((0..8).map(|_| window(Deny, "0 0 30 2 *", 1, None)));
+        let began = std::time::Instant::now();
+        let now = "2026-06-07T00:00:00Z".parse().expect("a time");
+        // Each of the 366 days that are looked at is denied; the other eight deny nothing.
+        assert_eq!(opening(&windows, now), Ok(Opening::Closed(None)));
+        assert!(began.elapsed() < Duration::from_secs(10), "took {:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_denial_without_an_end_is_no_leave() {
+        let now = "2026-06-07T00:00:00Z".parse().expect("a time");
+        let endless = Window { duration: Timeout(Duration::MAX), ..window(WindowKind::Deny, "0 0 * * *", 1, None) };
+        assert!(matches!(opening(&[endless], now), Ok(Opening::Closed(_))));
     }
 
     #[test]

@@ -84,6 +84,17 @@ fn p5_templates_have_bounded_time_and_memory_and_no_io() {
 }
 
 #[test]
+fn p5_yaml_is_paid_for_before_its_parser_takes_a_hundred_times_its_size() {
+    for costly in ["[", "{", "- ", "? ", "[a,"] {
+        let costly = costly.repeat((1 << 20) / costly.len());
+        let error = text("{{ V | fromyaml | length }}", &[("V", &costly)]).expect_err("too much");
+        assert!(error.message.contains("too much work"), "{error}");
+    }
+    let fair = format!("[{}]", "1, ".repeat(20_000));
+    assert_eq!(text("{{ V | fromyaml | length }}", &[("V", &fair)]).unwrap(), "20000");
+}
+
+#[test]
 fn the_budget_is_one_for_all_templates() {
     let one = "{% for i in range(60000) %}{% endfor %}x";
     assert_eq!(text(one, &[]).unwrap(), "x");
