@@ -88,10 +88,9 @@ impl FromStr for Place {
             return Ok(Self::Network(address.into()));
         }
         let (name, below) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
-        match Host::parse(name) {
-            Ok(Host::Domain(name)) if !name.contains('*') => {
-                let name = name.trim_end_matches('.');
-                Ok(if below { Self::Below(format!(".{name}")) } else { Self::Host(name.to_owned()) })
+        match Host::parse(name.trim_end_matches('.')) {
+            Ok(Host::Domain(name)) if !name.contains('*') && !name.ends_with('.') => {
+                Ok(if below { Self::Below(format!(".{name}")) } else { Self::Host(name) })
             }
             _ => Err(format!(
                 "`{text}` is no place: write a host, *.domain, an address or a network such as 10.1.0.0/16"
@@ -125,7 +124,7 @@ impl Reach {
     }
 
     /// Whether a store of a namespace may name this.
-    pub(super) fn check(&self, url: &Url) -> Result<(), StoreError> {
+    pub(in crate::stores) fn check(&self, url: &Url) -> Result<(), StoreError> {
         let Some(host) = url.host() else { return Err(invalid("an address must name a host")) };
         let address = match host {
             Host::Ipv4(address) => Some(IpAddr::V4(address)),
@@ -238,8 +237,19 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused_where_it_is_written() {
-        for text in ["", "*", "*.", "https://vault.example", "vault.example:8200", "10.1.0.0/33", "a.*.example", "a b"]
-        {
+        for text in [
+            "",
+            ".",
+            "*",
+            "*.",
+            "*..",
+            "10.1.0.1..",
+            "https://vault.example",
+            "vault.example:8200",
+            "10.1.0.0/33",
+            "a.*.example",
+            "a b",
+        ] {
             let error = text.parse::<Place>().expect_err(text);
             assert!(error.contains("write a host"), "{error}");
         }
