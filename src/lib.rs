@@ -9,6 +9,9 @@ pub mod candidate;
 pub mod cli;
 pub mod deadline;
 pub mod fetch;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod leases;
 pub mod plan;
 pub mod redact;

@@ -81,7 +81,7 @@ const REDACTED: &str = "<secret contents redacted>";
 /// What the API server said, as far as it can be repeated. It does not print a
 /// Secret's data, but its JSON parser's own words may follow where it redacts
 /// some; and an admission policy or webhook may say anything.
-fn quotable<'a>(said: &'a str, data: &SecretData) -> &'a str {
+pub(crate) fn quotable<'a>(said: &'a str, data: &SecretData) -> &'a str {
     let said = said.find(REDACTED).map_or(said, |at| said.get(..at + REDACTED.len()).unwrap_or_default());
     if quotes(said, data) {
         return "(its explanation is withheld, since it seems to quote a value)";

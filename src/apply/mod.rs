@@ -21,6 +21,8 @@ mod write;
 pub use aside::{Aside, AsideError};
 pub use decide::{Known, differences, next_state};
 pub use desired::{Desired, Origin};
+#[cfg(any(test, fuzzing))]
+pub(crate) use error::quotable;
 pub use error::{ApplyError, ApplyProblem};
 pub use next::{Next, NextFound, NextNote, Room};
 pub use overlap::{KeepPrevious, Overlap, overlap_ends};

@@ -11,6 +11,8 @@ mod decode;
 mod digest;
 mod error;
 mod foresee;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gather;
 mod json;
 mod property;

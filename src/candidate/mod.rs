@@ -17,6 +17,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 
 pub use self::decide::changes;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::verdict::said;
 use self::{
     decide::{Facts, Step, decide, standing},
     requests::Requests,

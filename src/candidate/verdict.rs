@@ -54,7 +54,7 @@ fn word(reason: &str) -> Option<&str> {
 }
 
 /// What was said, as far as it may be repeated.
-fn said(message: &str, data: &SecretData) -> String {
+pub(crate) fn said(message: &str, data: &SecretData) -> String {
     let shown = shown(message);
     if shown.is_empty() {
         return String::new();

@@ -82,7 +82,7 @@ struct Metadata {
     resource_version: String,
 }
 
-fn parse(body: &[u8]) -> Result<CredentialSecret, StoreError> {
+pub(crate) fn parse(body: &[u8]) -> Result<CredentialSecret, StoreError> {
     // The parser's own message may quote what it read.
     let Wanted { metadata, kind, data } = serde_json::from_slice(body)
         .map_err(|_| StoreError::new(ErrorClass::Unavailable, "the API server's answer is not a Secret"))?;

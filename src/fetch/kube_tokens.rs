@@ -132,7 +132,7 @@ struct GrantedStatus {
 
 /// Its life counts from the question and by seconds, so that a clock that
 /// differs from the API server's does no harm.
-fn granted(body: &[u8], asked: Instant) -> Result<Token, StoreError> {
+pub(crate) fn granted(body: &[u8], asked: Instant) -> Result<Token, StoreError> {
     let granted: Granted = serde_json::from_slice(body).map_err(|_| unreachable())?;
     let life = Duration::from_secs(granted.spec.expiration_seconds).min(LONGEST);
     Ok(Token { text: SecretText::new(granted.status.token), expires: asked + life })
@@ -144,7 +144,7 @@ struct Refused {
     message: String,
 }
 
-fn refused(status: u16, body: &[u8], account: &ServiceAccount) -> StoreError {
+pub(crate) fn refused(status: u16, body: &[u8], account: &ServiceAccount) -> StoreError {
     let said = serde_json::from_slice::<Refused>(body).unwrap_or_default().message;
     let reason: String = said.chars().filter(|character| !character.is_control()).take(LONGEST_REASON).collect();
     let ServiceAccount { namespace, name, .. } = account;

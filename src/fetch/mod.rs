@@ -55,7 +55,11 @@ pub use counters::{ByCall, CallTimes, FetchCounters};
 pub use credentials::{CredentialSecret, CredentialSource, ReferredSecrets, SecretVersion};
 pub use desk::{Desk, Holding};
 pub use kube_credentials::KubeCredentials;
+#[cfg(any(test, fuzzing))]
+pub(crate) use kube_credentials::parse as credential_secret;
 pub use kube_tokens::KubeTokens;
+#[cfg(any(test, fuzzing))]
+pub(crate) use kube_tokens::{granted as granted_token, refused as refused_token};
 pub use opened::Open;
 pub use token::{Token, TokenSource};
 

@@ -20,6 +20,8 @@ pub use requests::{Looked, RollOutError, Task, look, roll_out};
 pub use required::{Requirement, required};
 pub use rotation::{Course, enter, is_open, next_rotation};
 pub use strategy::{Bounds, Health, Named, Patience, Place, Standing, Turns, WindowError, health, turns, was_ill};
+#[cfg(any(test, fuzzing))]
+pub(crate) use strategy::{Opening, opening};
 
 use crate::api::Revision;
 

@@ -190,7 +190,7 @@ struct Wanted<'a> {
     data: Option<BTreeMap<String, Decoded>>,
 }
 
-fn parse(body: &[u8]) -> Result<RemoteSecret, StoreError> {
+pub(super) fn parse(body: &[u8]) -> Result<RemoteSecret, StoreError> {
     // The parser's own message may quote what it read.
     let wanted: Wanted<'_> =
         serde_json::from_slice(body).map_err(|_| unavailable("the API server's answer is not a Secret").about_one())?;

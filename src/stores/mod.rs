@@ -17,6 +17,8 @@ mod decoded;
 mod error;
 #[allow(dead_code, reason = "each store uses its part")]
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[allow(dead_code, reason = "each store uses its part")]
 mod gathered;
 #[cfg(feature = "gcp")]

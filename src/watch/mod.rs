@@ -12,6 +12,8 @@ mod tracked;
 mod workload;
 mod world;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use lenient::Lenient;
 pub use rollouts::RolloutView;
 pub use secret_facts::{SECRET_FIELD_MANAGER, SecretFacts};
 pub(crate) use secret_use::null_is_default;

@@ -80,7 +80,7 @@ pub(super) fn check(spec: &BotSecretSpec) -> Result<(), BuildError> {
 }
 
 /// The templates' keys, and which of them roll nobody.
-fn rendered(
+pub(super) fn rendered(
     template: &Template,
     data: &SecretData,
     quiet: &BTreeSet<String>,

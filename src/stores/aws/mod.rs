@@ -8,6 +8,8 @@ mod ambient;
 mod arn;
 mod errors;
 mod find;
+#[cfg(any(test, fuzzing))]
+pub(in crate::stores) mod fuzzing;
 mod http;
 mod identity;
 mod login;

@@ -256,7 +256,7 @@ impl Session for ParameterStore {
 }
 
 /// Name and version of `name:version`. In an ARN the sixth colon is the one.
-fn split(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split(text: &str) -> (&str, Option<&str>) {
     let name_starts =
         if text.starts_with("arn:") { text.match_indices(':').nth(4).map_or(0, |(at, _)| at + 1) } else { 0 };
     match text[name_starts..].split_once(':') {

@@ -120,7 +120,7 @@ impl HttpClient for Wire {
 }
 
 /// Whether a challenge asks for a login to this resource.
-fn names(challenge: &str, resource: &str) -> bool {
+pub(super) fn names(challenge: &str, resource: &str) -> bool {
     let parts = challenge.split([',', ' ']).filter_map(|part| part.trim().split_once('='));
     let mut wanted = parts.filter(|(name, _)| matches!(*name, "resource" | "scope")).peekable();
     let fits = |(name, value): (&str, &str)| {

@@ -8,6 +8,8 @@
 mod cloud;
 mod errors;
 mod find;
+#[cfg(any(test, fuzzing))]
+pub(in crate::stores) mod fuzzing;
 mod http;
 mod identity;
 mod login;

@@ -18,7 +18,7 @@ const PAGES: usize = 50;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+pub(super) struct Page {
     #[serde(default)]
     secrets: Vec<Found>,
     #[serde(default)]
@@ -66,8 +66,7 @@ impl Reader {
                 let asked = Asked { permission, principal: &self.principal, version: None };
                 return Err(errors::refused_read(&answer, &asked));
             }
-            let page: Page = serde_json::from_slice(&answer.body)
-                .map_err(|_| unavailable("the answer is not one of Secret Manager's: check endpoint and the proxy"))?;
+            let page = page(&answer.body)?;
             page.secrets.iter().filter_map(|one| wanted.id_of(one)).try_for_each(|id| found.add(id))?;
             token = found.turn(token.as_deref(), Some(page.next_page_token))?;
             if token.is_none() {
@@ -75,6 +74,11 @@ impl Reader {
             }
         }
     }
+}
+
+pub(super) fn page(body: &[u8]) -> Result<Page, StoreError> {
+    serde_json::from_slice(body)
+        .map_err(|_| unavailable("the answer is not one of Secret Manager's: check endpoint and the proxy"))
 }
 
 impl<'a> Wanted<'a> {

@@ -218,7 +218,7 @@ const NO_TOKEN: &str = "the answer to the login is not one of Google's: check to
 
 /// The token's life counts from before the question, never from after a slow
 /// answer.
-fn granted(body: &[u8], asked: Instant) -> Result<Granted, StoreError> {
+pub(super) fn granted(body: &[u8], asked: Instant) -> Result<Granted, StoreError> {
     #[derive(Deserialize)]
     struct Body {
         access_token: DecodedText,
@@ -232,7 +232,7 @@ fn granted(body: &[u8], asked: Instant) -> Result<Granted, StoreError> {
     Ok(Granted { token, expires: expires_in.map(|seconds| asked + Duration::from_secs(seconds).min(LONGEST)) })
 }
 
-fn impersonated(body: &[u8], asked: Instant) -> Result<Granted, StoreError> {
+pub(super) fn impersonated(body: &[u8], asked: Instant) -> Result<Granted, StoreError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {

@@ -8,6 +8,8 @@
 mod dates;
 mod errors;
 mod find;
+#[cfg(any(test, fuzzing))]
+pub(in crate::stores) mod fuzzing;
 mod identity;
 mod key;
 mod login;

@@ -149,7 +149,7 @@ struct Content<'a> {
     data_crc32c: Option<Cow<'a, str>>,
 }
 
-fn accessed(body: &[u8], id: &str, asked: &str) -> Result<RemoteSecret, StoreError> {
+pub(super) fn accessed(body: &[u8], id: &str, asked: &str) -> Result<RemoteSecret, StoreError> {
     let wrong = || unavailable(NOT_GOOGLES).about_one();
     let Accessed { name, payload } = serde_json::from_slice(body).map_err(|_| wrong())?;
     let version = version_of(&name, id, asked).ok_or_else(wrong)?;

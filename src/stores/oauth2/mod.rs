@@ -7,6 +7,8 @@
 //! the same bytes.
 
 mod answers;
+#[cfg(any(test, fuzzing))]
+pub(in crate::stores) mod fuzzing;
 mod proof;
 #[cfg(test)]
 mod tests;

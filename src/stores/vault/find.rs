@@ -188,7 +188,7 @@ impl Reader {
 }
 
 /// Parse errors are dropped: they may quote what was read.
-fn parse(body: &[u8]) -> Result<Vec<String>, StoreError> {
+pub(super) fn parse(body: &[u8]) -> Result<Vec<String>, StoreError> {
     let listed: Listed = serde_json::from_slice(body)
         .map_err(|_| unavailable("the list is not one of Vault's key/value engine: check address, path and version"))?;
     Ok(listed.data.keys)
@@ -196,7 +196,7 @@ fn parse(body: &[u8]) -> Result<Vec<String>, StoreError> {
 
 /// A listed name as a path of the mount. A name that could not be read is an
 /// error: what it stands for must not be left out.
-fn joined(folder: &str, name: &str) -> Result<String, StoreError> {
+pub(super) fn joined(folder: &str, name: &str) -> Result<String, StoreError> {
     const FIELD: &str = "the name of a secret that was found";
     let (stem, slash) = name.strip_suffix('/').map_or((name, ""), |stem| (stem, "/"));
     let stem = clean(stem, FIELD)?;

@@ -231,7 +231,7 @@ struct Auth {
     accessor: String,
 }
 
-fn logged_in(body: &[u8], asked: Instant) -> Result<LoggedIn, StoreError> {
+pub(super) fn logged_in(body: &[u8], asked: Instant) -> Result<LoggedIn, StoreError> {
     let granted: Granted = serde_json::from_slice(body)
         .map_err(|_| unavailable("the answer to the login is not one of Vault's: check address"))?;
     let auth = granted.auth.ok_or_else(|| unavailable("Vault answered the login without a token: check address"))?;

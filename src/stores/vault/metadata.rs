@@ -36,7 +36,7 @@ struct MetadataData<'a> {
 }
 
 /// The custom metadata as Vault wrote it; an empty object where there is none.
-fn custom(body: &[u8]) -> Result<SecretText, StoreError> {
+pub(super) fn custom(body: &[u8]) -> Result<SecretText, StoreError> {
     let Metadata { data } = serde_json::from_slice(body).map_err(|_| unavailable(NOT_VAULTS).about_one())?;
     Ok(SecretText::new(data.custom_metadata.map_or("{}", RawValue::get).to_owned()))
 }

@@ -8,6 +8,8 @@
 
 mod answers;
 mod find;
+#[cfg(any(test, fuzzing))]
+pub(in crate::stores) mod fuzzing;
 mod lease;
 mod login;
 mod login_token;

@@ -23,7 +23,7 @@ pub(super) struct Place {
     pub(super) mount: String,
     pub(super) path: String,
     pub(super) engine: Engine,
-    looked_up: bool,
+    pub(super) looked_up: bool,
 }
 
 impl Place {
@@ -139,7 +139,7 @@ struct StaticRole {
     last_vault_rotation: Timestamp,
 }
 
-fn first_engine(body: &[u8], is_static_role: bool) -> Result<RemoteSecret, StoreError> {
+pub(super) fn first_engine(body: &[u8], is_static_role: bool) -> Result<RemoteSecret, StoreError> {
     let answer: One<'_> = serde_json::from_slice(body).map_err(|_| unavailable(NOT_VAULTS).about_one())?;
     if !answer.lease_id.is_empty() {
         let message = "this path issues leased credentials, a new one at every read: read it by dataFrom.dynamic";
@@ -177,7 +177,7 @@ struct Metadata {
     destroyed: bool,
 }
 
-fn second_engine(body: &[u8]) -> Result<RemoteSecret, StoreError> {
+pub(super) fn second_engine(body: &[u8]) -> Result<RemoteSecret, StoreError> {
     let Two { data } = serde_json::from_slice(body).map_err(|_| unavailable(NOT_VAULTS).about_one())?;
     match data.data {
         Some(text) => Ok(RemoteSecret {
@@ -210,7 +210,7 @@ struct NotFoundData {
     metadata: Metadata,
 }
 
-fn missing(answer: &Answer, place: &Place, version: Option<u64>) -> StoreError {
+pub(super) fn missing(answer: &Answer, place: &Place, version: Option<u64>) -> StoreError {
     let said: NotFound = serde_json::from_slice(&answer.body).unwrap_or_default();
     if let Some(data) = said.data {
         return gone(&data.metadata);

@@ -99,7 +99,11 @@ impl Reader {
 const NOT_VAULTS: &str = "the answer is not one of Vault's key/value engine: check address, path and version";
 
 /// What follows this version: its data with these properties in it.
-fn body(text: &str, properties: &[(Option<String>, SecretBytes)], version: u64) -> Result<SecretBytes, StoreError> {
+pub(super) fn body(
+    text: &str,
+    properties: &[(Option<String>, SecretBytes)],
+    version: u64,
+) -> Result<SecretBytes, StoreError> {
     let present: BTreeMap<String, &RawValue> =
         serde_json::from_str(text).map_err(|_| unavailable(NOT_VAULTS).about_one())?;
     let mut new = BTreeMap::new();

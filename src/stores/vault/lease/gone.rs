@@ -30,7 +30,7 @@ fn read(body: &[u8]) -> Said {
 }
 
 /// Whether a refusal says that what was asked for is not there.
-pub(super) fn is_gone(answer: &Answer) -> bool {
+pub(in crate::stores::vault) fn is_gone(answer: &Answer) -> bool {
     says_gone(answer.status.as_u16(), &answer.body)
 }
 
@@ -40,7 +40,7 @@ fn says_gone(status: u16, body: &[u8]) -> bool {
 }
 
 /// Whether a success says that there was nothing to be done.
-pub(super) fn was_gone(answer: &Answer) -> bool {
+pub(in crate::stores::vault) fn was_gone(answer: &Answer) -> bool {
     says_was_gone(&answer.body)
 }
 
@@ -50,7 +50,7 @@ fn says_was_gone(body: &[u8]) -> bool {
 
 /// Whether a refusal says that the token itself is dead with which it was
 /// asked. Vault does in its later versions, OpenBao does not.
-pub(super) fn is_dead_token(answer: &Answer) -> bool {
+pub(in crate::stores::vault) fn is_dead_token(answer: &Answer) -> bool {
     says_dead_token(answer.status.as_u16(), &answer.body)
 }
 

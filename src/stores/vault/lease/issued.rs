@@ -49,7 +49,7 @@ struct Clocks {
 }
 
 /// What an answer holds.
-pub(super) fn issued(body: &[u8], now: Timestamp) -> Result<Issued, StoreError> {
+pub(in crate::stores::vault) fn issued(body: &[u8], now: Timestamp) -> Result<Issued, StoreError> {
     let answer: Answered<'_> = serde_json::from_slice(body).map_err(|_| unavailable(NOT_VAULTS).about_one())?;
     if answer.wrap_info.is_some_and(|wrapped| wrapped.get() != "null") {
         return Err(invalid("this path answers with a wrapped response, which is not unwrapped: leave wrapping out"));

@@ -6,8 +6,8 @@
 //! has of it.
 
 mod ask;
-mod gone;
-mod issued;
+pub(super) mod gone;
+pub(super) mod issued;
 
 use std::time::Duration;
 

@@ -117,7 +117,7 @@ impl Reader {
 }
 
 /// The mount at or above this path, and its version.
-pub(super) fn parse(body: &[u8], path: &str) -> Result<(String, Engine), StoreError> {
+pub(in crate::stores::vault) fn parse(body: &[u8], path: &str) -> Result<(String, Engine), StoreError> {
     let Found { data } = serde_json::from_slice(body)
         .map_err(|_| unavailable("the answer about the mount is not one of Vault's: check address"))?;
     let mount = data.path.trim_matches('/').to_owned();

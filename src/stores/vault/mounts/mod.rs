@@ -1,7 +1,7 @@
 //! Where key/value engines are mounted and which version they are, as far as
 //! it is known: looked up once a mount.
 
-mod lookup;
+pub(super) mod lookup;
 #[cfg(test)]
 mod tests;
 
