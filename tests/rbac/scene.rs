@@ -1,6 +1,7 @@
 //! What every test begins with: a BotSecret, and an operator that lacks one right.
 
 use anyhow::{bail, ensure};
+use botsecret::api::BotSecretStatus;
 use botsecret_testbed::{AuditRecord, Cluster, wait_for};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use kube::{Api, api::PostParams};
@@ -288,4 +289,9 @@ impl Scene {
 /// What a ServiceAccount is called as a user.
 fn user(namespace: &str, account: &str) -> String {
     format!("system:serviceaccount:{namespace}:{account}")
+}
+
+/// Whether no operator has written this status: the definition's default is shown then.
+pub fn is_unwritten(status: Option<&BotSecretStatus>) -> bool {
+    status == Some(&BotSecretStatus { observed_generation: Some(-1), ..BotSecretStatus::default() })
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     right::Right,
-    scene::{NAME, SOURCE, Scene},
+    scene::{NAME, SOURCE, Scene, is_unwritten},
     support::{DEADLINE, Result},
 };
 
@@ -34,7 +34,7 @@ pub async fn there_is_no_status(right: Right) -> Result {
     scene.until_refused(2).await?;
     scene.until_logged().await?;
     let status = scene.bench.bot_secrets().get(NAME).await?.status;
-    ensure!(status.is_none(), "{status:?}");
+    ensure!(is_unwritten(status.as_ref()), "{status:?}");
     scene.give().await?;
     scene.synced().await?;
     scene.end().await
