@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod audit;
 pub mod build;
 pub mod candidate;
 pub mod cli;

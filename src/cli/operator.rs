@@ -12,6 +12,7 @@ use super::{
     sealed,
 };
 use crate::{
+    audit::{AuditLog, Destination},
     runtime::{self, Election},
     stores::Place,
 };
@@ -54,6 +55,10 @@ pub struct OperatorArguments {
     /// How many workloads may roll at once in one namespace [default: any number]
     #[arg(long, env = "BOTSECRET_MAX_ROLLOUTS_PER_NAMESPACE", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     max_rollouts_per_namespace: Option<u32>,
+
+    /// Write a line for each login, read and write at a secret manager, never with a value: to a file, or to standard output (-) [default: nowhere]
+    #[arg(long, env = "BOTSECRET_AUDIT_LOG", value_name = "FILE")]
+    audit_log: Option<Destination>,
 
     /// Leave core dumps and debuggers to the system. Memory holds credentials: for debugging alone
     #[arg(long, env = "BOTSECRET_ALLOW_CORE_DUMPS")]
@@ -98,6 +103,9 @@ async fn serve(arguments: OperatorArguments) -> Result<(), Error> {
             _ = interrupt.recv() => {}
         }
     };
+    let audit_log = arguments.audit_log.map(|destination| {
+        AuditLog::open(&destination).map_err(|error| format!("--audit-log cannot be written to: {error}"))
+    });
     let options = runtime::Options {
         config: cluster(arguments.kubeconfig, arguments.context).await?,
         namespaces: arguments.namespaces.0,
@@ -111,6 +119,7 @@ async fn serve(arguments: OperatorArguments) -> Result<(), Error> {
         },
         rollouts_per_namespace: arguments.max_rollouts_per_namespace.map(|most| most as usize),
         rollouts: arguments.max_rollouts.map(|most| most as usize),
+        audit_log: audit_log.transpose()?,
     };
     Ok(runtime::run(options, shutdown).await?)
 }

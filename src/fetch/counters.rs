@@ -1,6 +1,9 @@
 //! What was asked of managers, for metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -8,7 +11,10 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use crate::stores::ErrorClass;
+use crate::{
+    audit::{Auditor, Totals},
+    stores::ErrorClass,
+};
 
 const CLASSES: [ErrorClass; 9] = [
     ErrorClass::LoginDenied,
@@ -74,6 +80,7 @@ pub struct FetchCounters {
     pub(super) panics: Count,
     errors: [Count; CLASSES.len()],
     calls: CallTimes,
+    pub(super) audit: Auditor,
 }
 
 impl Default for FetchCounters {
@@ -93,6 +100,7 @@ impl Default for FetchCounters {
             panics: Count::default(),
             errors: Default::default(),
             calls,
+            audit: Auditor::default(),
         }
     }
 }
@@ -165,12 +173,25 @@ impl FetchCounters {
         self.calls.clone()
     }
 
-    /// Waits for this answer of a manager and notes how long that took.
-    pub(super) async fn timed<T>(&self, call: Call, answer: impl Future<Output = T>) -> T {
+    /// What was out of the ordinary.
+    #[must_use]
+    pub fn anomalies(&self) -> Totals {
+        self.audit.totals()
+    }
+
+    /// Lines of the audit log that could not be written.
+    #[must_use]
+    pub fn audit_events_lost(&self) -> u64 {
+        self.audit.lost()
+    }
+
+    /// Waits for this answer of a manager; notes and answers how long that took.
+    pub(super) async fn timed<T>(&self, call: Call, answer: impl Future<Output = T>) -> (T, Duration) {
         let asked = Instant::now();
         let answer = answer.await;
-        self.calls.get_or_create(&ByCall { call: call.name() }).observe(asked.elapsed().as_secs_f64());
-        answer
+        let took = asked.elapsed();
+        self.calls.get_or_create(&ByCall { call: call.name() }).observe(took.as_secs_f64());
+        (answer, took)
     }
 
     pub(super) fn failed(&self, class: ErrorClass) {

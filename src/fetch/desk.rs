@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Fetcher, Lanes, ResolvedStore, ServiceAccount,
+    audited::Caller,
     breaker::Evidence,
     counters::{Call, FetchCounters},
     lane::Lane,
@@ -13,6 +14,7 @@ use super::{
     token::Tokens,
 };
 use crate::{
+    audit::{Event, Kind, Remote, Request},
     secret::SecretText,
     stores::{Audience, ErrorClass, Issuer, IssuingLogin, Login, Pace, StoreError},
 };
@@ -21,7 +23,7 @@ use crate::{
 pub struct Desk {
     store: Arc<Store>,
     lanes: Lanes,
-    account: ServiceAccount,
+    caller: Caller,
     audience: Option<Audience>,
     tokens: Arc<Tokens>,
     counters: Arc<FetchCounters>,
@@ -43,7 +45,7 @@ impl Fetcher {
         super::guard::check(&resolved.provider, identity.audience.as_ref())?;
         let lanes = self.lanes(resolved, &store.limits, account, &identity);
         let (tokens, counters) = (Arc::clone(&self.tokens), Arc::clone(&self.counters));
-        Ok(Desk { store, lanes, account: account.clone(), audience: identity.audience, tokens, counters })
+        Ok(Desk { store, lanes, caller: Caller::of(account), audience: identity.audience, tokens, counters })
     }
 }
 
@@ -63,7 +65,7 @@ impl Desk {
     /// As one read's.
     pub async fn log_in(&self) -> Result<Arc<dyn IssuingLogin>, StoreError> {
         let held = match &self.audience {
-            Some(audience) => Some(self.tokens.get(&self.account, audience).await?),
+            Some(audience) => Some(self.tokens.get(&self.caller.account, audience).await?),
             None => None,
         };
         self.log_in_with(held.as_ref().map(|held| &held.token.text)).await
@@ -80,7 +82,7 @@ impl Desk {
         };
         // For this login alone, so that no other is made with one that is good
         // for so long; it is wiped on return.
-        let token = self.tokens.fresh(&self.account, audience, life).await?;
+        let token = self.tokens.fresh(&self.caller.account, audience, life).await?;
         let login = self.log_in_with(Some(&token.text)).await?;
         Ok(Holding { login, token_left: Some(token.expires.saturating_duration_since(Instant::now())) })
     }
@@ -88,27 +90,47 @@ impl Desk {
     async fn log_in_with(&self, token: Option<&SecretText>) -> Result<Arc<dyn IssuingLogin>, StoreError> {
         let issuer = self.store.backend.issuer().ok_or_else(super::interrupted)?;
         self.counters.logins.add(1);
-        let login = Login { account: &self.account, token, pace: Pace::of(self.lanes.reads.clone()) };
-        self.ask_by(&self.lanes.logins, Call::Login, issuer.log_in(login)).await.map(Arc::from)
+        let login = Login { account: &self.caller.account, token, pace: Pace::of(self.lanes.reads.clone()) };
+        let result = self.ask_by(&self.lanes.logins, (Call::Login, Kind::Login), "", issuer.log_in(login)).await;
+        result.map(Arc::from)
     }
 
-    /// One request in its turn, within the store's deadline. What was asked may
-    /// have been done even where this is an error.
+    /// One request in its turn, within the store's deadline: of which kind, and about
+    /// what this path issues, if that is known. What was asked may have been done even
+    /// where this is an error.
     ///
     /// # Errors
     /// The request's own, and those of a lane.
-    pub async fn ask<T>(&self, request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.ask_by(&self.lanes.reads, Call::Lease, request).await
+    pub async fn ask<T>(
+        &self,
+        kind: Kind,
+        path: &str,
+        request: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.ask_by(&self.lanes.reads, (Call::Lease, kind), path, request).await
     }
 
     async fn ask_by<T>(
         &self,
         lane: &Arc<Lane>,
-        call: Call,
+        (call, kind): (Call, Kind),
+        path: &str,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let pass = lane.enter().await?;
-        let result = self.counters.timed(call, pass.within(request)).await.flatten();
+        let note = |failure: Option<&StoreError>, request| {
+            let is_own = kind != Kind::Login || self.audience.is_some();
+            self.counters.audit.note(&Event {
+                account: is_own.then_some(&self.caller.account),
+                remote: Remote::path(path),
+                failure: failure.map(|error| error.class),
+                request,
+                ..self.caller.event(kind, &self.store.name)
+            });
+        };
+        let pass = lane.enter().await.inspect_err(|error| note(Some(error), Request::None))?;
+        let (result, took) = self.counters.timed(call, pass.within(request)).await;
+        let result = result.flatten();
+        note(result.as_ref().err(), Request::Own(took));
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         result.inspect_err(|error| self.counters.failed(error.class))
     }

@@ -3,6 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use futures::{
@@ -12,6 +13,7 @@ use futures::{
 use tokio::time::Instant;
 
 use super::{
+    audited::Caller,
     breaker::Evidence,
     counters::Call,
     interrupted,
@@ -20,7 +22,10 @@ use super::{
     logins::Live,
     seat::{RESULT_KEPT, Seat},
 };
-use crate::stores::{FindQuery, Progress, StoreError};
+use crate::{
+    audit::{Event, Kind, Remote, Request},
+    stores::{FindQuery, Progress, StoreError},
+};
 
 type Found = Result<Arc<Vec<String>>, StoreError>;
 
@@ -33,25 +38,35 @@ pub(super) struct Find {
 
 impl Seat {
     /// The keys that a search finds which begins, or began, at or after
-    /// `fresh_since`.
-    pub(super) fn find(self: &Arc<Self>, query: &FindQuery, fresh_since: Instant) -> Shared<BoxFuture<'static, Found>> {
+    /// `fresh_since`, and whether it is another's.
+    pub(super) fn find(
+        self: &Arc<Self>,
+        query: &FindQuery,
+        fresh_since: Instant,
+        caller: &Arc<Caller>,
+    ) -> (Shared<BoxFuture<'static, Found>>, bool) {
         let mut finds = locked(&self.finds);
         if let Some(find) = finds.get(query)
             && find.began.get().is_none_or(|began| *began >= fresh_since)
         {
             self.logins.counters.shared_finds.add(1);
-            return find.found.clone();
+            return (find.found.clone(), true);
         }
         let began = Arc::new(OnceLock::new());
         // A task of its own: no caller that goes away takes the search along.
-        let task = tokio::spawn(Arc::clone(self).search_once(query.clone(), Arc::clone(&began)));
+        let task = tokio::spawn(Arc::clone(self).search_once(query.clone(), Arc::clone(&began), Arc::clone(caller)));
         let found = async move { task.await.unwrap_or_else(|_| Err(interrupted())) }.boxed().shared();
         finds.insert(query.clone(), Find { began, found: found.clone() });
-        found
+        (found, false)
     }
 
-    async fn search_once(self: Arc<Self>, query: FindQuery, began: Arc<OnceLock<Instant>>) -> Found {
-        let found = AssertUnwindSafe(self.search(&query, &began)).catch_unwind().await.unwrap_or_else(|_| {
+    async fn search_once(
+        self: Arc<Self>,
+        query: FindQuery,
+        began: Arc<OnceLock<Instant>>,
+        caller: Arc<Caller>,
+    ) -> Found {
+        let found = AssertUnwindSafe(self.search(&query, &began, &caller)).catch_unwind().await.unwrap_or_else(|_| {
             self.logins.counters.panics.add(1);
             Err(interrupted())
         });
@@ -74,20 +89,44 @@ impl Seat {
         }
     }
 
-    async fn search(&self, query: &FindQuery, began: &OnceLock<Instant>) -> Result<Vec<String>, StoreError> {
-        let (live, pass) = self.ready().await?;
-        let refused = match self.search_with(&live, pass, query, began).await {
-            Err(error) if error.session_dead => error,
-            result => return result,
-        };
+    async fn search(
+        &self,
+        query: &FindQuery,
+        began: &OnceLock<Instant>,
+        caller: &Caller,
+    ) -> Result<Vec<String>, StoreError> {
+        let unsent = |error: &StoreError| self.note_search(caller, query, Some(error), Request::None, false);
+        let (live, pass) = self.ready().await.inspect_err(unsent)?;
+        let (result, took) = self.search_with(&live, pass, query, began).await;
         // The login may be dead: one new login, one more try.
-        if !self.logins.replace(&live) {
-            return Err(refused);
+        let is_suspect = matches!(&result, Err(error) if error.session_dead);
+        let again = is_suspect && self.logins.replace(&live);
+        self.note_search(caller, query, result.as_ref().err(), Request::Own(took), again);
+        if !again {
+            return result;
         }
-        let (live, pass) = self.ready().await?;
-        let result = self.search_with(&live, pass, query, began).await;
+        let (live, pass) = self.ready().await.inspect_err(unsent)?;
+        let (result, took) = self.search_with(&live, pass, query, began).await;
+        self.note_search(caller, query, result.as_ref().err(), Request::Own(took), false);
         self.logins.learn_from_retry(result.is_ok());
         result
+    }
+
+    pub(super) fn note_search(
+        &self,
+        caller: &Caller,
+        query: &FindQuery,
+        failure: Option<&StoreError>,
+        request: Request,
+        retried: bool,
+    ) {
+        self.logins.counters.audit.note(&Event {
+            remote: Some(Remote::searched(query)),
+            failure: failure.map(|error| error.class),
+            request,
+            retried,
+            ..caller.event(Kind::Search, &self.logins.store.name)
+        });
     }
 
     async fn search_with(
@@ -96,18 +135,18 @@ impl Seat {
         pass: Pass,
         query: &FindQuery,
         began: &OnceLock<Instant>,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> (Result<Vec<String>, StoreError>, Duration) {
         // Of two tries the first counts: fewer may share it, never more.
         let _ = began.set(Instant::now());
         self.logins.counters.finds.add(1);
         let progress = Progress::default();
         let result = pass.within(progress.of(live.session.find(query)));
-        let result = self.logins.counters.timed(Call::Search, result).await.flatten();
-        let result = result.map_err(|error| progress.explain(error));
+        let (result, took) = self.logins.counters.timed(Call::Search, result).await;
+        let result = result.flatten().map_err(|error| progress.explain(error));
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         if result.is_ok() {
             live.prove();
         }
-        result
+        (result, took)
     }
 }

@@ -24,7 +24,10 @@ use super::{
     opened::Store,
     token::Tokens,
 };
-use crate::stores::{Audience, ErrorClass, Login, Pace, Session, StoreError};
+use crate::{
+    audit::{Event, Kind, Request},
+    stores::{Audience, ErrorClass, Login, Pace, Session, StoreError},
+};
 
 /// A failed login answers those who ask again this soon.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
@@ -193,7 +196,15 @@ impl Logins {
         let token = held.as_ref().map(|held| &held.token.text);
         let login = Login { account: &self.account, token, pace: Pace::of(self.lanes.reads.clone()) };
         let result = pass.within(self.store.backend.login(login));
-        let result = self.counters.timed(Call::Login, result).await.flatten();
+        let (result, took) = self.counters.timed(Call::Login, result).await;
+        let result = result.flatten();
+        // Whose login it is, not on whose behalf: it is for all who read with it.
+        self.counters.audit.note(&Event {
+            account: self.audience.is_some().then_some(&self.account),
+            failure: result.as_ref().err().map(|error| error.class),
+            request: Request::Own(took),
+            ..Event::at(Kind::Login, &self.store.name)
+        });
         // A login that succeeds shows nothing: some need no request.
         pass.done(result.as_ref().err().map_or(Evidence::None, Evidence::of));
         match result {

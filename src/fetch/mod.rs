@@ -6,6 +6,7 @@
 //! session serves every account. Reads of the same remote secret by the same
 //! session are shared.
 
+mod audited;
 mod breaker;
 mod counters;
 mod credentials;
@@ -35,6 +36,7 @@ use futures::{StreamExt, stream::FuturesOrdered};
 use tokio::{sync::broadcast, time::Instant};
 
 use self::{
+    audited::Caller,
     breaker::Party,
     domains::Domains,
     held::{Held, weight_of},
@@ -47,6 +49,7 @@ use self::{
 };
 use crate::{
     api::{Limits, Provider, StoreRef},
+    audit::{AuditLog, Kind, Request},
     stores::{self, Audience, ErrorClass, FindQuery, HttpClients, Identity, Opening, RemoteKey, Scope, StoreError},
 };
 
@@ -174,16 +177,26 @@ impl Fetcher {
         fresh_since: Instant,
     ) -> Vec<Answer> {
         self.sweep_now_and_then();
+        let caller = Arc::new(Caller::of(account));
         match self.seat(store, account).await {
-            Ok(seat) => self.read_at(&seat, keys, fresh_since).await,
+            Ok(seat) => self.read_at(&seat, keys, fresh_since, &caller).await,
             Err(error) => {
                 self.counters.failed(error.class);
+                for key in keys {
+                    self.note_unseated(store, &caller, Kind::Read, &error, key);
+                }
                 keys.iter().map(|_| Err(error.clone())).collect()
             }
         }
     }
 
-    async fn read_at(&self, seat: &Arc<Seat>, keys: &[RemoteKey], fresh_since: Instant) -> Vec<Answer> {
+    async fn read_at(
+        &self,
+        seat: &Arc<Seat>,
+        keys: &[RemoteKey],
+        fresh_since: Instant,
+        caller: &Arc<Caller>,
+    ) -> Vec<Answer> {
         let capabilities = seat.logins.store.backend.capabilities();
         // Managers that take several at a time keep only small secrets.
         let at_once = ASKED_AT_ONCE * capabilities.batch.max(1);
@@ -196,7 +209,7 @@ impl Fetcher {
             &undated
         };
         let (now, later) = keys.split_at(keys.len().min(at_once));
-        let mut reads: FuturesOrdered<_> = now.iter().map(|key| seat.ask(key, fresh_since)).collect();
+        let mut reads: FuturesOrdered<_> = now.iter().map(|key| seat.answer_to(key, fresh_since, caller)).collect();
         let mut later = later.iter();
         let mut answers = Vec::with_capacity(keys.len());
         let mut weight = 0;
@@ -212,7 +225,7 @@ impl Fetcher {
             }
             answers.push(answer);
             if let Some(key) = later.next() {
-                reads.push_back(seat.ask(key, fresh_since));
+                reads.push_back(seat.answer_to(key, fresh_since, caller));
             }
         }
         answers
@@ -231,9 +244,17 @@ impl Fetcher {
         fresh_since: Instant,
     ) -> Result<Vec<String>, StoreError> {
         self.sweep_now_and_then();
-        let seat = self.seat(store, account).await.inspect_err(|error| self.counters.failed(error.class))?;
-        let found = seat.find(query, fresh_since).await?;
-        Ok(found.as_ref().clone())
+        let caller = Arc::new(Caller::of(account));
+        let seat = self.seat(store, account).await.inspect_err(|error| {
+            self.counters.failed(error.class);
+            self.note_unseated_search(store, &caller, error, query);
+        })?;
+        let (found, is_shared) = seat.find(query, fresh_since, &caller);
+        let found = found.await;
+        if is_shared {
+            seat.note_search(&caller, query, found.as_ref().err(), Request::Shared, false);
+        }
+        Ok(found?.as_ref().clone())
     }
 
     /// Tells the UID of a store that answers again after it was taken for
@@ -263,6 +284,11 @@ impl Fetcher {
         self.stores.sweep();
         self.domains.sweep(now);
         self.tokens.sweep(now);
+    }
+
+    /// Has each call of a manager from now on written to this log. The first log stays.
+    pub fn audit_to(&self, log: AuditLog) {
+        self.counters.audit.write_to(log);
     }
 
     /// What was asked of managers so far.

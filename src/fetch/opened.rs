@@ -13,7 +13,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{CredentialSource, ResolvedStore, SecretVersion, credentials::gather, lane::StoreLimits, locked};
-use crate::stores::{Backend, Credentials, StoreError};
+use crate::{
+    audit::StoreName,
+    stores::{Backend, Credentials, StoreError},
+};
 
 /// A store that cannot be opened answers those who ask again this soon.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
@@ -25,6 +28,7 @@ pub type Open = dyn Fn(&ResolvedStore, Credentials) -> Result<Arc<dyn Backend>, 
 pub(super) struct Store {
     /// Another for each that was ever opened: what sessions go by.
     pub(super) number: u64,
+    pub(super) name: StoreName,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) limits: Arc<StoreLimits>,
 }
@@ -114,6 +118,7 @@ impl Stores {
         }
         let store = Store {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
+            name: StoreName::of(&resolved.reference, &resolved.uid),
             backend: (self.open)(resolved, credentials)?,
             limits: Arc::new(StoreLimits::new(&resolved.limits)),
         };

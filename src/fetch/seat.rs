@@ -14,6 +14,7 @@ use futures::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    audited::Caller,
     breaker::Evidence,
     counters::Call,
     find::Find,
@@ -23,7 +24,10 @@ use super::{
     locked,
     logins::{Live, Logins},
 };
-use crate::stores::{ErrorClass, FindQuery, RemoteKey, RemoteSecret, StoreError};
+use crate::{
+    audit::{Kind, Request},
+    stores::{ErrorClass, FindQuery, RemoteKey, RemoteSecret, StoreError},
+};
 
 /// How long a value that was read is there for others who are due.
 pub(super) const RESULT_KEPT: Duration = Duration::from_secs(2);
@@ -55,6 +59,7 @@ struct Read {
 /// A read as the worker sees it.
 struct Ask {
     key: RemoteKey,
+    caller: Arc<Caller>,
     began: Arc<OnceLock<Instant>>,
     answer: oneshot::Sender<Answer>,
 }
@@ -65,21 +70,26 @@ impl Seat {
     }
 
     /// The answer for one key: that of a read which begins, or began, at or
-    /// after `fresh_since`.
-    pub(super) fn ask(self: &Arc<Self>, key: &RemoteKey, fresh_since: Instant) -> Shared<BoxFuture<'static, Answer>> {
+    /// after `fresh_since`; and whether that is another's.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        key: &RemoteKey,
+        fresh_since: Instant,
+        caller: &Arc<Caller>,
+    ) -> (Shared<BoxFuture<'static, Answer>>, bool) {
         let mut reads = locked(&self.reads);
         if let Some(read) = reads.get(key)
             && read.began.get().is_none_or(|began| *began >= fresh_since)
         {
             self.logins.counters.shared_reads.add(1);
-            return read.answer.clone();
+            return (read.answer.clone(), true);
         }
         let (sender, receiver) = oneshot::channel();
         let began = Arc::new(OnceLock::new());
         let answer = async move { receiver.await.unwrap_or_else(|_| Err(interrupted())) }.boxed().shared();
         reads.insert(key.clone(), Read { began: Arc::clone(&began), answer: answer.clone() });
         drop(reads);
-        locked(&self.asked).push_back(Ask { key: key.clone(), began, answer: sender });
+        locked(&self.asked).push_back(Ask { key: key.clone(), caller: Arc::clone(caller), began, answer: sender });
         // A task of its own: no caller that goes away takes the read along.
         let seat = Arc::clone(self);
         tokio::spawn(async move {
@@ -87,7 +97,7 @@ impl Seat {
                 seat.logins.counters.panics.add(1);
             }
         });
-        answer
+        (answer, false)
     }
 
     /// Takes a turn, then what has been asked by then, up to a batch. There is
@@ -106,12 +116,16 @@ impl Seat {
             Ok(ready) => ready,
             Err(error) => return self.answer_all(asks, &error),
         };
-        let (suspects, _) = self.read(&live, pass, asks).await;
+        let Tried { suspects, took, .. } = self.read(&live, pass, asks).await;
         if suspects.is_empty() {
             return;
         }
         // The login may be dead: one new login, one more try.
-        if !self.logins.replace(&live) {
+        let again = self.logins.replace(&live);
+        for (ask, error) in &suspects {
+            self.note_read(ask, Err(error), Request::Own(took), again);
+        }
+        if !again {
             return suspects.into_iter().for_each(|(ask, error)| self.answer(ask, Err(error)));
         }
         let asks = suspects.into_iter().map(|(ask, _)| ask).collect();
@@ -119,9 +133,10 @@ impl Seat {
             Ok(ready) => ready,
             Err(error) => return self.answer_all(asks, &error),
         };
-        let (refused, succeeded) = self.read(&live, pass, asks).await;
+        let Tried { suspects: refused, succeeded, took } = self.read(&live, pass, asks).await;
         self.logins.learn_from_retry(succeeded && refused.is_empty());
         for (ask, error) in refused {
+            self.note_read(&ask, Err(&error), Request::Own(took), false);
             self.answer(ask, Err(error));
         }
     }
@@ -161,9 +176,8 @@ impl Seat {
         ))
     }
 
-    /// Reads and answers; hands back those where the login may be dead, and
-    /// whether any succeeded.
-    async fn read(&self, live: &Live, pass: Pass, asks: Vec<Ask>) -> (Vec<(Ask, StoreError)>, bool) {
+    /// Reads and answers, but for those where the login may be dead.
+    async fn read(&self, live: &Live, pass: Pass, asks: Vec<Ask>) -> Tried {
         let now = Instant::now();
         for ask in &asks {
             // Of two tries the first counts: fewer may share it, never more.
@@ -171,7 +185,8 @@ impl Seat {
         }
         let keys: Vec<RemoteKey> = asks.iter().map(|ask| ask.key.clone()).collect();
         self.logins.counters.reads.add(keys.len() as u64);
-        let results = match self.logins.counters.timed(Call::Read, pass.within(live.session.read(&keys))).await {
+        let (results, took) = self.logins.counters.timed(Call::Read, pass.within(live.session.read(&keys))).await;
+        let results = match results {
             Ok(results) => results,
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };
@@ -180,21 +195,30 @@ impl Seat {
         for (ask, result) in asks.into_iter().zip(results) {
             match result {
                 Err(error) if error.session_dead => suspects.push((ask, error)),
-                Err(error) => self.answer(ask, Err(error)),
+                Err(error) => {
+                    self.note_read(&ask, Err(&error), Request::Own(took), false);
+                    self.answer(ask, Err(error));
+                }
                 Ok(secret) => {
                     live.prove();
                     succeeded = true;
+                    self.note_read(&ask, Ok(secret.version), Request::Own(took), false);
                     self.answer(ask, self.held.keep(&self.logins.lanes.reads.party.store, secret));
                 }
             }
         }
-        (suspects, succeeded)
+        Tried { suspects, succeeded, took }
     }
 
     fn answer_all(&self, asks: Vec<Ask>, error: &StoreError) {
         for ask in asks {
+            self.note_read(&ask, Err(error), Request::None, false);
             self.answer(ask, Err(error.clone()));
         }
+    }
+
+    fn note_read(&self, ask: &Ask, result: Result<Option<u64>, &StoreError>, request: Request, retried: bool) {
+        self.note_of(&ask.caller, Kind::Read, &ask.key, result, request, retried);
     }
 
     fn answer(&self, ask: Ask, answer: Answer) {
@@ -206,6 +230,15 @@ impl Seat {
         // Everyone who asked may be gone.
         let _ = ask.answer.send(answer);
     }
+}
+
+/// What came of a try.
+struct Tried {
+    /// Those where the login may be dead.
+    suspects: Vec<(Ask, StoreError)>,
+    /// Whether any succeeded.
+    succeeded: bool,
+    took: Duration,
 }
 
 /// Takes the values of these reads out of the shared ones soon after they end.

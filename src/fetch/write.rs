@@ -1,15 +1,37 @@
 //! Writes of new values, and requests to make one. Nobody shares them.
 
+use std::time::Duration;
+
 use super::{
-    Fetcher, ResolvedStore, ServiceAccount, breaker::Evidence, counters::Call, lane::Pass, logins::Live, seat::Seat,
+    Fetcher, ResolvedStore, ServiceAccount, audited::Caller, breaker::Evidence, counters::Call, lane::Pass,
+    logins::Live, seat::Seat,
 };
-use crate::stores::{RemoteKey, StoreError, WriteBack};
+use crate::{
+    audit::{Kind, Request},
+    stores::{RemoteKey, StoreError, WriteBack},
+};
 
 /// What is asked of a manager.
 #[derive(Clone, Copy)]
 enum Asked<'a> {
     Write(&'a WriteBack<'a>),
     Rotate(&'a RemoteKey, &'a str),
+}
+
+impl<'a> Asked<'a> {
+    fn call(self) -> (Call, Kind) {
+        match self {
+            Self::Write(_) => (Call::Write, Kind::Write),
+            Self::Rotate(..) => (Call::Rotate, Kind::Rotate),
+        }
+    }
+
+    fn key(self) -> &'a RemoteKey {
+        match self {
+            Self::Write(write) => write.key,
+            Self::Rotate(key, _) => key,
+        }
+    }
 }
 
 impl Fetcher {
@@ -56,9 +78,13 @@ impl Fetcher {
         account: &ServiceAccount,
         asked: Asked<'_>,
     ) -> Result<(), StoreError> {
+        let caller = Caller::of(account);
         let result = match self.seat(store, account).await {
-            Ok(seat) => seat.ask_for(asked).await,
-            Err(error) => Err(error),
+            Ok(seat) => seat.ask_for(&caller, asked).await,
+            Err(error) => {
+                self.note_unseated(store, &caller, asked.call().1, &error, asked.key());
+                Err(error)
+            }
         };
         result.map_err(|error| {
             self.counters.failed(error.class);
@@ -68,39 +94,39 @@ impl Fetcher {
 }
 
 impl Seat {
-    async fn ask_for(&self, asked: Asked<'_>) -> Result<(), StoreError> {
-        let (live, pass) = self.ready().await?;
-        let refused = match self.ask_with(&live, pass, asked).await {
-            Err(error) if error.session_dead => error,
-            result => return result,
-        };
+    async fn ask_for(&self, caller: &Caller, asked: Asked<'_>) -> Result<(), StoreError> {
+        let kind = asked.call().1;
+        let unsent = |error: &StoreError| self.note(caller, kind, asked.key(), Some(error), Request::None, false);
+        let (live, pass) = self.ready().await.inspect_err(unsent)?;
+        let (result, took) = self.ask_with(&live, pass, asked).await;
         // The login may be dead: one new login, one more try. What was refused has
         // taken no effect.
-        if !self.logins.replace(&live) {
-            return Err(refused);
+        let is_suspect = matches!(&result, Err(error) if error.session_dead);
+        let again = is_suspect && self.logins.replace(&live);
+        self.note(caller, kind, asked.key(), result.as_ref().err(), Request::Own(took), again);
+        if !again {
+            return result;
         }
-        let (live, pass) = self.ready().await?;
-        let result = self.ask_with(&live, pass, asked).await;
+        let (live, pass) = self.ready().await.inspect_err(unsent)?;
+        let (result, took) = self.ask_with(&live, pass, asked).await;
+        self.note(caller, kind, asked.key(), result.as_ref().err(), Request::Own(took), false);
         self.logins.learn_from_retry(result.is_ok());
         result
     }
 
-    async fn ask_with(&self, live: &Live, pass: Pass, asked: Asked<'_>) -> Result<(), StoreError> {
-        let call = match asked {
-            Asked::Write(_) => Call::Write,
-            Asked::Rotate(..) => Call::Rotate,
-        };
+    async fn ask_with(&self, live: &Live, pass: Pass, asked: Asked<'_>) -> (Result<(), StoreError>, Duration) {
         let request = async {
             match asked {
                 Asked::Write(write) => live.session.write(write).await,
                 Asked::Rotate(key, attempt) => live.session.rotate(key, attempt).await,
             }
         };
-        let result = self.logins.counters.timed(call, pass.within(request)).await.flatten();
+        let (result, took) = self.logins.counters.timed(asked.call().0, pass.within(request)).await;
+        let result = result.flatten();
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         if result.is_ok() {
             live.prove();
         }
-        result
+        (result, took)
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Memory, at_once::is_forced};
 use crate::{
     api::{ANNOTATION_REFRESH, BotSecret},
+    audit::Why,
     report::Reason,
     watch::Observed,
 };
@@ -87,6 +88,32 @@ pub fn due(observed: &Observed, memory: &Memory, now: Instant) -> Due {
         Some(at) if !edited => Due::Later(Some(at)),
         _ => Due::Read { since: memory.next_read.filter(|_| !edited).unwrap_or(now), urgent: edited },
     }
+}
+
+/// Which fact makes a read due that [`due`] says is; `None`: none that is known. On
+/// purpose not a part of that decision, but a second opinion on it: a read that
+/// nothing explains is counted.
+#[must_use]
+pub fn why(observed: &Observed, memory: &Memory, now: Instant) -> Option<Why> {
+    let object = &observed.bot_secret;
+    let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+    let is_known =
+        object.status.as_ref().is_some_and(|status| status.observed_generation == object.metadata.generation);
+    let again = || memory.next_read.into_iter().chain(end_of_patience(object, memory)).min();
+    let facts = [
+        (is_forced(object), Why::Forced),
+        (memory.read_generation.is_none() && is_known, Why::Start),
+        (memory.read_generation != object.metadata.generation, Why::Spec),
+        (memory.wanted_since.is_some(), Why::Event),
+        (memory.failures > 0 && is_over(again()) || memory.unreported.is_some(), Why::Retry),
+        (memory.leases.due, Why::Lease),
+        (memory.overlap_over, Why::Overlap),
+        (is_drifted(observed), Why::Drift),
+        (is_over(memory.renewal.map(|renewal| renewal.due)), Why::Renewal),
+        (is_over(memory.next_read) && memory.candidate.looks > 0, Why::Trial),
+        (is_over(memory.next_read), Why::Refresh),
+    ];
+    facts.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
 }
 
 /// When to try again at the latest after a failure, because what lies on the

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Due, due};
+use super::{Due, due, why};
 use crate::{
     api::BotSecret,
+    audit::Why,
     plan::{Memory, Renewal},
     watch::{Observed, SecretFacts},
 };
@@ -276,4 +277,44 @@ fn what_ends_does_not_wait_for_the_back_off_of_a_long_interval() {
     let never = observed(&json!({ "status": { "target": null } }));
     let first = Memory { failed_at: Some(now), next_read: Some(second(300)), ..asked };
     assert_eq!(due(&never, &first, second(60)), Due::Later(Some(second(300))));
+}
+
+#[test]
+fn whatever_is_read_is_read_for_the_fact_that_makes_it_due_and_what_no_fact_does_is_unexplained() {
+    let now = Instant::now();
+    let (as_is, later) = (|| observed(&json!({})), now + Duration::from_secs(61));
+    let forced = observed(&json!({ "metadata": { "annotations": { "botsecret.dev/refresh": "1" } } }));
+    let edited = observed(&json!({ "metadata": { "generation": 3 } }));
+    let new = observed(&json!({ "status": { "observedGeneration": null, "target": null } }));
+    let leased = || {
+        let mut memory = synced(now);
+        memory.leases.due = true;
+        memory
+    };
+    let tried = || {
+        let mut memory = synced(now);
+        memory.candidate.looks = 2;
+        memory
+    };
+    let ending = || Renewal::of_new(now + Duration::from_secs(30), now);
+    let once = observed(&json!({ "spec": { "refreshInterval": "0" } }));
+    for (observed, memory, at, wanted) in [
+        (as_is(), synced(now), later, Some(Why::Refresh)),
+        (as_is(), Memory::default(), now, Some(Why::Start)),
+        (new, Memory::default(), now, Some(Why::Spec)),
+        (edited, synced(now), now, Some(Why::Spec)),
+        (forced, synced(now), now, Some(Why::Forced)),
+        (as_is(), Memory { wanted_since: Some(now), ..synced(now) }, now, Some(Why::Event)),
+        (as_is(), Memory { failures: 2, ..synced(now) }, later, Some(Why::Retry)),
+        (as_is(), leased(), now, Some(Why::Lease)),
+        (as_is(), Memory { overlap_over: true, ..synced(now) }, now, Some(Why::Overlap)),
+        (edited_secret(as_is()), synced(now), now, Some(Why::Drift)),
+        (as_is(), tried(), later, Some(Why::Trial)),
+        (once, Memory { renewal: Some(ending()), next_read: None, ..synced(now) }, later, Some(Why::Renewal)),
+        // Nothing has changed, and nobody has said when the next one is due.
+        (as_is(), Memory { next_read: None, ..synced(now) }, now, None),
+    ] {
+        assert!(matches!(due(&observed, &memory, at), Due::Read { .. }), "{wanted:?}: it is not due");
+        assert_eq!(why(&observed, &memory, at), wanted);
+    }
 }

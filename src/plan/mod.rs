@@ -10,7 +10,7 @@ mod rotation;
 
 pub use at_once::{demanded_since, emergency, emergency_due, is_forced, rotation_requested, unrecorded};
 pub use backoff::{Clock, Retry, next_tick, retry_delay};
-pub use due::{Due, due, is_synced, is_tried, refresh_requested};
+pub use due::{Due, due, is_synced, is_tried, refresh_requested, why};
 pub use memory::{BackNotes, CandidateNotes, Memory, Refused, Repairs};
 pub use queue::Queue;
 pub use renewal::Renewal;

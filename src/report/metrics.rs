@@ -94,6 +94,10 @@ pub struct Metrics {
     token_requests: Counter,
     read_errors: Family<ByClass, Counter>,
     store_panics: Counter,
+    first_uses: Counter,
+    denial_bursts: Counter,
+    unexplained_reads: Counter,
+    audit_events_lost: Counter,
 }
 
 impl Metrics {
@@ -135,8 +139,12 @@ impl Metrics {
             token_requests: Counter::default(),
             read_errors: Family::default(),
             store_panics: Counter::default(),
+            first_uses: Counter::default(),
+            denial_bursts: Counter::default(),
+            unexplained_reads: Counter::default(),
+            audit_events_lost: Counter::default(),
         };
-        metrics.registered(calls)
+        metrics.registered(calls).with_audit()
     }
 
     fn registered(mut self, calls: CallTimes) -> Self {
@@ -221,6 +229,31 @@ impl Metrics {
         self
     }
 
+    fn with_audit(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register(
+            "first_uses",
+            "Stores that an identity asked for the first time since the process began",
+            self.first_uses.clone(),
+        );
+        registry.register(
+            "denial_bursts",
+            "Times that ten requests of one identity were denied within ten minutes",
+            self.denial_bursts.clone(),
+        );
+        registry.register(
+            "unexplained_reads",
+            "Reads of secret managers that the operator has no reason for",
+            self.unexplained_reads.clone(),
+        );
+        registry.register(
+            "audit_events_lost",
+            "Lines of the audit log that could not be written",
+            self.audit_events_lost.clone(),
+        );
+        self
+    }
+
     /// A pass is over.
     pub fn passed(&self, seconds: f64, failure: Option<Reason>) {
         self.passes.inc();
@@ -262,6 +295,7 @@ impl Metrics {
     /// The text that `/metrics` answers.
     #[must_use]
     pub fn text(&self, fetched: &FetchCounters) -> String {
+        let anomalies = fetched.anomalies();
         for (counter, total) in [
             (&self.reads, fetched.reads()),
             (&self.shared_reads, fetched.shared_reads()),
@@ -269,6 +303,10 @@ impl Metrics {
             (&self.logins, fetched.logins()),
             (&self.token_requests, fetched.token_requests()),
             (&self.store_panics, fetched.panics()),
+            (&self.first_uses, anomalies.first_uses),
+            (&self.denial_bursts, anomalies.denial_bursts),
+            (&self.unexplained_reads, anomalies.unexplained_reads),
+            (&self.audit_events_lost, fetched.audit_events_lost()),
         ] {
             counter.inc_by(total.saturating_sub(counter.get()));
         }

@@ -23,6 +23,7 @@ use super::{
     rolling::underway,
 };
 use crate::{
+    audit,
     plan::{Memory, Queue},
     watch::{Change, ObjectKey, Observed, Scoped, Wake, World, streams},
 };
@@ -51,7 +52,9 @@ struct Engine {
 /// says so. The panic's message is not shown anywhere: it may quote a value.
 async fn contained(context: &Context, observed: Observed, memory: Box<Memory>) -> Option<Box<Done>> {
     let object = observed.bot_secret.clone();
-    if let Ok(done) = AssertUnwindSafe(Box::pin(pass(context, observed, memory))).catch_unwind().await {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let pass = audit::asking(name, Box::pin(pass(context, observed, memory)));
+    if let Ok(done) = AssertUnwindSafe(pass).catch_unwind().await {
         return Some(Box::new(done));
     }
     context.metrics.panics.inc();

@@ -30,6 +30,7 @@ use tower::{BoxError, Layer, Service, limit::GlobalConcurrencyLimitLayer};
 pub use self::leader::Election;
 use self::leader::{Fence, Leadership};
 use crate::{
+    audit::AuditLog,
     fetch::{Fetcher, KubeCredentials, KubeTokens},
     plan::Clock,
     report::{Emitter, Metrics},
@@ -63,6 +64,8 @@ pub struct Options {
     pub rollouts_per_namespace: Option<usize>,
     /// How many workloads may roll at once in all; `None`: any number.
     pub rollouts: Option<usize>,
+    /// Where each call of a manager is written to; `None`: nowhere.
+    pub audit_log: Option<AuditLog>,
 }
 
 /// Why the operator could not start, or stopped.
@@ -148,6 +151,9 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
     let tokens = Arc::new(KubeTokens::new(client.clone()).refusing(own_audiences));
     let clients = HttpClients::new(endpoint).within(Reach::to(options.store_addresses));
     let fetcher = Fetcher::new(tokens, Arc::new(KubeCredentials::new(client.clone())), clients);
+    if let Some(log) = &options.audit_log {
+        fetcher.audit_to(log.clone());
+    }
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), namespaces = ?options.namespaces, "operator started");
     let part = Part {
         namespaces: options.namespaces,
@@ -157,7 +163,11 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
         rollouts: options.rollouts,
     };
     let ground = Ground { client, watching, unfenced, fence, fetcher, wall: Timestamp::now };
-    ground.operate(part, Some(listener), shutdown).await
+    let result = ground.operate(part, Some(listener), shutdown).await;
+    if let Some(log) = options.audit_log {
+        log.finish().await;
+    }
+    result
 }
 
 /// The same, for connections that are closed when they have nothing to do: until then

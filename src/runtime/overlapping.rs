@@ -10,6 +10,7 @@ use super::{Context, syncing, taking_back};
 use crate::{
     api::{BotSecret, State, WorkloadChoice},
     apply::{KeepPrevious, overlap_ends},
+    audit::{self, Why},
     build::{self, Inputs},
     fetch::ServiceAccount,
     plan::Memory,
@@ -65,7 +66,8 @@ async fn older(context: &Context, observed: &Observed, account: &ServiceAccount,
     });
     for (store, group) in syncing::by_store(observed, wanted.collect(), |(source, _)| &source.store) {
         let keys: Vec<_> = group.iter().map(|(_, key)| key.clone()).collect();
-        let answers = context.fetcher.read(store, account, &keys, Instant::now()).await;
+        let answers = context.fetcher.read(store, account, &keys, Instant::now());
+        let answers = audit::because(Some(Why::Previous), answers).await;
         for ((source, _), answer) in group.into_iter().zip(answers) {
             if let Ok(secret) = answer {
                 before.reads.insert(source, secret);

@@ -17,8 +17,9 @@ use super::{
 use crate::{
     api::{BotSecret, CreationPolicy, State},
     apply::{Applied, ApplyError},
+    audit::{self, Why},
     leases::{Part, Stage},
-    plan::{Due, Memory, Renewal, Retry, due, emergency_due, refresh_requested, unrecorded},
+    plan::{Due, Memory, Renewal, Retry, due, emergency_due, refresh_requested, unrecorded, why},
     report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport},
     watch::{Observed, SecretFacts},
 };
@@ -83,7 +84,8 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     } else {
         outcome.rollout = Box::pin(roll(context, &observed, &mut memory)).await;
         outcome.forgot_previous = Box::pin(taking_back::forget(context, &observed, &outcome, &mut memory.room)).await;
-        Box::pin(rotating::tend(context, &observed, &mut memory)).await;
+        let tended = Box::pin(rotating::tend(context, &observed, &mut memory));
+        audit::because(Some(Why::Rotation), tended).await;
     }
     let (object, retry) = Box::pin(report(context, &observed.bot_secret, outcome, &mut memory)).await;
     let told = object.as_ref().unwrap_or(&observed.bot_secret);
@@ -164,7 +166,7 @@ async fn renewed(
     written: &mut Option<(SecretFacts, CreationPolicy)>,
     now: Instant,
 ) -> Outcome {
-    match taking_back::step(context, observed, memory).await {
+    match audit::because(Some(Why::RollBack), taking_back::step(context, observed, memory)).await {
         Back::Written(value) => {
             let (mut outcome, last_success) = (Outcome::default(), memory.last_success);
             *written = Some(applied(context, observed, memory, *value, &mut outcome));
@@ -231,13 +233,14 @@ async fn sync(
             return outcome;
         }
     };
+    let why = why(observed, memory, now);
     // What arrives while this pass runs makes the next one due, not this one.
     memory.wanted_since = None;
     if let Some((_, unreported)) = memory.unreported.take() {
         (outcome.rotated, outcome.repaired) = (unreported.rotated, unreported.repaired);
     }
     let asked = refresh_requested(&object).map(str::to_owned);
-    match syncing::sync(context, observed, memory, since, urgent).await {
+    match audit::because(why, syncing::sync(context, observed, memory, since, urgent)).await {
         Ok(Synced::Applied(value)) => {
             *written = Some(applied(context, observed, memory, *value, &mut outcome));
             outcome.handled_refresh = asked;

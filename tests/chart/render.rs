@@ -122,6 +122,19 @@ fn p10_in_a_listed_namespace_is_granted_what_is_in_the_cluster_less_what_is_of_n
 }
 
 #[test]
+fn the_audit_log_is_off_until_it_is_given_a_place() {
+    let place = |settings: &[&str]| {
+        let objects = render(settings);
+        let variables = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
+        let mut variables = variables.as_sequence().expect("variables").iter();
+        let found = variables.find(|variable| variable["name"] == "BOTSECRET_AUDIT_LOG");
+        found.map(|variable| variable["value"].as_str().expect("text").to_owned())
+    };
+    assert_eq!(place(&[]), None);
+    assert_eq!(place(&["--set", "operator.auditLog=-"]).as_deref(), Some("-"));
+}
+
+#[test]
 fn what_is_not_known_or_makes_no_sense_is_refused() {
     for setting in [
         "unknown=1",

@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use super::{super::Context, count, has_finalizer, keep, load, uid_of};
 use crate::{
     api::BotSecret,
+    audit::{self, Asker, Kind, Remote, Request, StoreName},
     deadline::within,
-    fetch::Desk,
+    fetch::{Desk, ServiceAccount},
     leases::{FINALIZER, Holdings, Keys, Record},
     plan::Memory,
-    stores::{ErrorClass, Revoked, StoreError},
+    stores::{ErrorClass, IssuingLogin, Revoked, StoreError},
     watch::Observed,
 };
 
@@ -104,10 +105,8 @@ async fn revoked(
     };
     if let Some(login) = own {
         let result = match &desk {
-            Some(Ok(desk)) => desk.ask(login.revoke()).await,
-            _ => tokio::time::timeout(DEADLINE, login.revoke())
-                .await
-                .unwrap_or_else(|_| Err(StoreError::new(ErrorClass::Timeout, "the manager did not answer in time"))),
+            Some(Ok(desk)) => desk.ask(Kind::Revoke, keep::issued_by(&record.lease), login.revoke()).await,
+            _ => revoked_by_itself(context, observed, record, &*login).await,
         };
         // One that is gone is refused as well: only another is told which it is.
         if desk.is_none() || !matches!(&result, Err(error) if error.class == ErrorClass::Denied) {
@@ -119,11 +118,42 @@ async fn revoked(
     by_accessor(&desk.ok_or_else(gone)??, &post, holdings, record).await
 }
 
+/// Where its store or its ServiceAccount is gone, and with them the lanes.
+async fn revoked_by_itself(
+    context: &Context,
+    observed: &Observed,
+    record: &Record,
+    login: &dyn IssuingLogin,
+) -> Result<Revoked, StoreError> {
+    let asked = Instant::now();
+    let result = tokio::time::timeout(DEADLINE, login.revoke())
+        .await
+        .unwrap_or_else(|_| Err(StoreError::new(ErrorClass::Timeout, "the manager did not answer in time")));
+    let object = &observed.bot_secret;
+    let account = ServiceAccount {
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        name: object.spec.service_account_name.clone(),
+        ..ServiceAccount::default()
+    };
+    context.fetcher.note(&audit::Event {
+        account: Some(&account),
+        asker: Asker::current(),
+        remote: Remote::path(keep::issued_by(&record.lease)),
+        failure: result.as_ref().err().map(|error| error.class),
+        request: Request::Own(asked.elapsed()),
+        ..audit::Event::at(Kind::Revoke, &StoreName::of(&record.store, &record.store_uid))
+    });
+    result
+}
+
 /// Through a login that was not there when it was issued.
 async fn by_accessor(desk: &Desk, post: &str, holdings: &mut Holdings, record: &Record) -> Result<Revoked, StoreError> {
     loop {
         let (steward, is_new) = keep::steward(desk, post, holdings).await?;
-        let error = match desk.ask(steward.revoke_other(&record.accessor)).await {
+        let error = match desk
+            .ask(Kind::Revoke, keep::issued_by(&record.lease), steward.revoke_other(&record.accessor))
+            .await
+        {
             Err(error) if error.class == ErrorClass::Denied => error,
             result => return result,
         };
@@ -131,7 +161,7 @@ async fn by_accessor(desk: &Desk, post: &str, holdings: &mut Holdings, record: &
         let error = if record.lease.is_empty() {
             error
         } else {
-            match desk.ask(steward.revoke_lease(&record.lease)).await {
+            match desk.ask(Kind::Revoke, keep::issued_by(&record.lease), steward.revoke_lease(&record.lease)).await {
                 Err(other) if other.class == ErrorClass::Denied => error,
                 result => return result,
             }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     api::{BotSecret, DynamicMethod, DynamicRef, StoreRef},
+    audit::Kind,
     build::Inputs,
     deadline::within,
     fetch::{Desk, Holding, ServiceAccount},
@@ -161,7 +162,7 @@ async fn issue(
     };
     if let Err(problem) = put_on_record(context, keys, observed, holdings, &record).await {
         // It holds nothing yet: should this fail, it ends by itself.
-        let _ = desk.ask(login.revoke()).await;
+        let _ = desk.ask(Kind::Revoke, &entry.asked.path, login.revoke()).await;
         return Err(problem);
     }
     let asked = Instant::now();
@@ -172,14 +173,14 @@ async fn issue(
             held.token = keep::token(&held.record, context.now());
             if held.record.lease.is_empty() {
                 // It hangs on nothing, so the login has no use any more.
-                let _ = desk.ask(login.revoke()).await;
+                let _ = desk.ask(Kind::Revoke, &entry.asked.path, login.revoke()).await;
                 held.login = None;
             }
             Ok(held)
         }
         Err(error) => {
             // What was asked may have been done: its lease goes with the login.
-            give_back(&desk, record, login, holdings).await;
+            give_back(&desk, &entry.asked.path, record, login, holdings).await;
             Err(failed(&error))
         }
     }
@@ -196,9 +197,10 @@ fn last_request(object: &BotSecret) -> String {
 async fn ask(desk: &Desk, login: &dyn IssuingLogin, asked: &DynamicRef) -> Result<Issued, StoreError> {
     let parameters = (asked.method == Some(DynamicMethod::Post)).then(|| asked.parameters.clone());
     let request = IssueRequest { path: asked.path.clone(), parameters };
-    let first = desk.ask(login.issue(&request)).await?;
+    let first = desk.ask(Kind::Issue, &asked.path, login.issue(&request)).await?;
     let Some(alternate) = asked.alternate.clone() else { return Ok(first) };
-    let second = desk.ask(login.issue(&IssueRequest { path: alternate, parameters: None })).await?;
+    let request = IssueRequest { path: alternate, parameters: None };
+    let second = desk.ask(Kind::Issue, &request.path, login.issue(&request)).await?;
     if first.lease.is_some() || second.lease.is_some() {
         let message = "what these paths issue is leased, and needs no turns: take alternate out";
         return Err(StoreError::new(ErrorClass::Invalid, message));
@@ -207,8 +209,8 @@ async fn ask(desk: &Desk, login: &dyn IssuingLogin, asked: &DynamicRef) -> Resul
 }
 
 /// Ends a login whose credential came to nothing, or notes that it is to end.
-async fn give_back(desk: &Desk, record: Record, login: Arc<dyn IssuingLogin>, holdings: &mut Holdings) {
-    if desk.ask(login.revoke()).await.is_err() {
+async fn give_back(desk: &Desk, path: &str, record: Record, login: Arc<dyn IssuingLogin>, holdings: &mut Holdings) {
+    if desk.ask(Kind::Revoke, path, login.revoke()).await.is_err() {
         let mut held = Held::recorded(record);
         held.login = Some(login);
         held.failed(Instant::now());

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{super::Context, store_of};
 use crate::{
+    audit::Kind,
     fetch::{Desk, ResolvedStore},
     leases::{Held, Holdings, Part, Record, Token},
     report::{Notice, Reason},
@@ -66,6 +67,11 @@ pub(super) async fn steward(
     Ok((new, true))
 }
 
+/// The path that issued a lease, which its id begins with.
+pub(super) fn issued_by(lease: &str) -> &str {
+    lease.rsplit_once('/').map_or("", |(path, _)| path)
+}
+
 /// What is renewed.
 #[derive(Clone, Copy)]
 enum Chore<'a> {
@@ -74,6 +80,14 @@ enum Chore<'a> {
 }
 
 impl Chore<'_> {
+    /// The path that this came from, where it tells.
+    fn path(&self) -> &str {
+        match self {
+            Self::Login(_) => "",
+            Self::Lease(lease) => issued_by(lease),
+        }
+    }
+
     async fn by_other(self, login: &dyn IssuingLogin, asked: Duration) -> Result<Duration, StoreError> {
         match self {
             Self::Login(accessor) => login.renew_other(accessor, asked).await,
@@ -100,14 +114,14 @@ impl Chore<'_> {
     ) -> Result<Duration, StoreError> {
         let mut refused = None;
         if let Some(own) = own {
-            match desk.ask(self.by_itself(own, asked)).await {
+            match desk.ask(Kind::Renew, self.path(), self.by_itself(own, asked)).await {
                 Err(error) if error.class == ErrorClass::Denied => refused = Some(error),
                 result => return result,
             }
         }
         loop {
             let (steward, is_new) = steward(desk, post, holdings).await?;
-            match desk.ask(self.by_other(&*steward, asked)).await {
+            match desk.ask(Kind::Renew, self.path(), self.by_other(&*steward, asked)).await {
                 Err(error) if error.class == ErrorClass::Denied && !is_new => {
                     holdings.stewards.remove(post);
                 }

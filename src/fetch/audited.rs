@@ -1,0 +1,119 @@
+//! What the audit is told when a call of a manager has ended.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    Fetcher, ResolvedStore, ServiceAccount,
+    seat::{Answer, Seat},
+};
+use crate::{
+    audit::{Asker, Event, Kind, Remote, Request, StoreName},
+    stores::{FindQuery, RemoteKey, StoreError},
+};
+
+/// Who calls: with whose identity, on whose behalf, and why.
+pub(super) struct Caller {
+    pub(super) account: ServiceAccount,
+    asker: Asker,
+}
+
+impl Caller {
+    /// With this account's identity, for the task that this runs in.
+    pub(super) fn of(account: &ServiceAccount) -> Self {
+        Self { account: account.clone(), asker: Asker::current() }
+    }
+
+    pub(super) fn event<'a>(&'a self, kind: Kind, store: &'a StoreName) -> Event<'a> {
+        Event { account: Some(&self.account), asker: self.asker.clone(), ..Event::at(kind, store) }
+    }
+}
+
+impl Fetcher {
+    /// Nothing was asked, since the store cannot be used.
+    pub(super) fn note_unseated(
+        &self,
+        store: &ResolvedStore,
+        caller: &Caller,
+        kind: Kind,
+        error: &StoreError,
+        key: &RemoteKey,
+    ) {
+        self.note_unasked(store, caller, kind, error, Remote::of(key));
+    }
+
+    /// The same of a search.
+    pub(super) fn note_unseated_search(
+        &self,
+        store: &ResolvedStore,
+        caller: &Caller,
+        error: &StoreError,
+        query: &FindQuery,
+    ) {
+        self.note_unasked(store, caller, Kind::Search, error, Remote::searched(query));
+    }
+
+    fn note_unasked(&self, store: &ResolvedStore, caller: &Caller, kind: Kind, error: &StoreError, remote: Remote<'_>) {
+        let store = StoreName::of(&store.reference, &store.uid);
+        let event = Event { remote: Some(remote), failure: Some(error.class), ..caller.event(kind, &store) };
+        self.counters.audit.note(&event);
+    }
+
+    /// A manager was called past the lanes of a store.
+    pub(crate) fn note(&self, event: &Event<'_>) {
+        self.counters.audit.note(event);
+    }
+}
+
+impl Seat {
+    pub(super) fn note(
+        &self,
+        caller: &Caller,
+        kind: Kind,
+        key: &RemoteKey,
+        failure: Option<&StoreError>,
+        request: Request,
+        retried: bool,
+    ) {
+        self.note_of(caller, kind, key, failure.map_or(Ok(None), Err), request, retried);
+    }
+
+    /// The same with the version that was read.
+    pub(super) fn note_of(
+        &self,
+        caller: &Caller,
+        kind: Kind,
+        key: &RemoteKey,
+        result: Result<Option<u64>, &StoreError>,
+        request: Request,
+        retried: bool,
+    ) {
+        self.logins.counters.audit.note(&Event {
+            remote: Some(Remote::of(key).at(result.ok().flatten())),
+            failure: result.err().map(|error| error.class),
+            request,
+            retried,
+            ..caller.event(kind, &self.logins.store.name)
+        });
+    }
+
+    /// As [`Seat::ask`]. An answer that is another's is noted once it is there.
+    pub(super) fn answer_to(
+        self: &Arc<Self>,
+        key: &RemoteKey,
+        fresh_since: Instant,
+        caller: &Arc<Caller>,
+    ) -> impl Future<Output = Answer> + Send + use<> {
+        let (answer, is_shared) = self.ask(key, fresh_since, caller);
+        let shared_by = is_shared.then(|| (Arc::clone(self), Arc::clone(caller), key.clone()));
+        async move {
+            let answer = answer.await;
+            if let Some((seat, caller, key)) = shared_by {
+                let result = answer.as_ref().map(|secret| secret.version);
+                seat.note_of(&caller, Kind::Read, &key, result, Request::Shared, false);
+            }
+            answer
+        }
+    }
+}
