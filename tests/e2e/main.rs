@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod aside;
+mod audit;
 mod credentials;
 mod generated;
 #[path = "../support/kubectl.rs"]
