@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use botsecret_testbed::{ALWAYS, FaultKind, wait_for};
 use kube::api::DeleteParams;
-use serde_json::json;
 
 use crate::{
     bank::{Bank, Terms, until_credential, until_states},
@@ -57,17 +56,7 @@ pub async fn lost() -> Result<Scene> {
 pub async fn left_to_end() -> Result<Scene> {
     let bench = Bench::new("alert-left").await?;
     let bank = Bank::new(&bench, Terms::default()).await?;
-    let mut policy = format!(r#"path "{}/*" {{ capabilities = ["read"] }}"#, bank.name);
-    for path in ["auth/token/renew-self", "sys/leases/renew"] {
-        policy += &format!(r#"path "{path}" {{ capabilities = ["update"] }}"#);
-    }
-    bank.root.policy(&bank.name, &policy).await?;
-    let role = json!({
-        "bound_service_account_namespaces": [bench.namespace], "bound_service_account_names": ["bot"],
-        "audience": "vault", "token_policies": [bank.name], "token_no_default_policy": true,
-        "token_ttl": "20s", "token_max_ttl": "1h",
-    });
-    bank.root.write(&format!("auth/kubernetes/role/{}", bank.name), &role).await?;
+    bank.without_default_rights(&bench, &[]).await?;
     one(&bench, &bank).await?;
     let scraper = Scraper::of(&bench)?;
     let healthy = scraper.healthy().await?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Bench, DEADLINE, Operator, OperatorOptions, Result, Vault, canary::Canary};
 
 /// The lines with all of these fields.
-fn having<'a>(lines: &'a [Value], wanted: Value) -> Vec<&'a Value> {
+fn having(lines: &[Value], wanted: Value) -> Vec<&Value> {
     let fields = wanted.as_object().expect("an object").clone();
     let has_all = |line: &&Value| fields.iter().all(|(name, value)| line[name] == *value);
     lines.iter().filter(has_all).collect()

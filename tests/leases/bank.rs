@@ -65,6 +65,23 @@ pub struct Bank {
 }
 
 impl Bank {
+    /// A login that may issue and renew, and beyond that only what `more` grants:
+    /// not even end itself.
+    pub async fn without_default_rights(&self, bench: &Bench, more: &[&str]) -> Result {
+        let mut policy = format!(r#"path "{}/*" {{ capabilities = ["read"] }}"#, self.name);
+        for path in ["auth/token/renew-self", "sys/leases/renew"].iter().chain(more) {
+            policy += &format!(r#"path "{path}" {{ capabilities = ["update"] }}"#);
+        }
+        self.root.policy(&self.name, &policy).await?;
+        let role = json!({
+            "bound_service_account_namespaces": [bench.namespace], "bound_service_account_names": ["bot"],
+            "audience": "vault", "token_policies": [self.name], "token_no_default_policy": true,
+            "token_ttl": "20s", "token_max_ttl": "1h",
+        });
+        self.root.write(&format!("auth/kubernetes/role/{}", self.name), &role).await?;
+        Ok(())
+    }
+
     pub async fn new(bench: &Bench, terms: Terms) -> Result<Self> {
         let servers = servers().await?;
         let (root, name) = (servers.bao.root()?, bench.namespace.clone());

@@ -8,28 +8,11 @@ use crate::{
     support::{Bench, DEADLINE, Result},
 };
 
-/// A login that may issue and renew, and beyond that only what `more` grants:
-/// not even end itself.
-async fn without_default_rights(bench: &Bench, bank: &Bank, more: &[&str]) -> Result {
-    let mut policy = format!(r#"path "{}/*" {{ capabilities = ["read"] }}"#, bank.name);
-    for path in ["auth/token/renew-self", "sys/leases/renew"].iter().chain(more) {
-        policy += &format!(r#"path "{path}" {{ capabilities = ["update"] }}"#);
-    }
-    bank.root.policy(&bank.name, &policy).await?;
-    let role = json!({
-        "bound_service_account_namespaces": [bench.namespace], "bound_service_account_names": ["bot"],
-        "audience": "vault", "token_policies": [bank.name], "token_no_default_policy": true,
-        "token_ttl": "20s", "token_max_ttl": "1h",
-    });
-    bank.root.write(&format!("auth/kubernetes/role/{}", bank.name), &role).await?;
-    Ok(())
-}
-
 #[tokio::test]
 async fn p7_a_policy_that_forbids_revoking_is_not_taken_for_a_credential_that_is_gone() -> Result {
     let bench = Bench::new("lease-forbidden").await?;
     let bank = Bank::new(&bench, Terms::default()).await?;
-    without_default_rights(&bench, &bank, &[]).await?;
+    bank.without_default_rights(&bench, &[]).await?;
     bench.apply(bank.bot_secret("db")).await?;
     let (user, password) = until_credential(&bench, "db").await?;
     until_states(&bench, "db", &["Live"]).await?;
@@ -47,7 +30,7 @@ async fn p7_a_policy_that_forbids_revoking_is_not_taken_for_a_credential_that_is
 async fn p7_a_login_that_may_not_end_itself_is_ended_by_another_that_may() -> Result {
     let bench = Bench::new("lease-by-other").await?;
     let bank = Bank::new(&bench, Terms::default()).await?;
-    without_default_rights(&bench, &bank, &["auth/token/revoke-accessor"]).await?;
+    bank.without_default_rights(&bench, &["auth/token/revoke-accessor"]).await?;
     for name in ["held", "gone"] {
         bench.apply(bank.bot_secret(name)).await?;
         until_credential(&bench, name).await?;

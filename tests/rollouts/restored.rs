@@ -38,19 +38,25 @@ async fn restore(bench: &Bench, saved: &Secret) -> Result {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn p3_a_secret_restored_from_backup_rolls_nothing_with_and_without_owner_references() -> Result {
-    let mut bench = Bench::new("restored").await?;
-    scene(&bench, &["one"]).await?;
+/// A bot that was rolled to revision 2, and one that is younger than that rotation and
+/// so bears no marker. Answers the Secret of revision 1.
+async fn before_and_after_a_rotation(bench: &Bench) -> Result<Secret> {
+    scene(bench, &["one"]).await?;
     let first = bench.secrets().get(NAME).await?;
-    delivered(&bench, &["one"], "1", 0).await?;
-    rotate(&bench, "2").await?;
-    delivered(&bench, &["one"], "2", 1).await?;
-    // A bot that is younger than the rotation bears no marker.
+    delivered(bench, &["one"], "1", 0).await?;
+    rotate(bench, "2").await?;
+    delivered(bench, &["one"], "2", 1).await?;
     next_second().await;
     bench.apply(deployment("late", 2)).await?;
     bench.until_all_hold("late", 2, "2").await?;
-    until_rolled_out(&bench).await?;
+    until_rolled_out(bench).await?;
+    Ok(first)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_a_secret_restored_from_backup_rolls_nothing_with_and_without_owner_references() -> Result {
+    let mut bench = Bench::new("restored").await?;
+    let first = before_and_after_a_rotation(&bench).await?;
     let second = bench.secrets().get(NAME).await?;
     for saved in [&second, &first] {
         for owners in [true, false] {
@@ -92,14 +98,7 @@ async fn p3_a_secret_restored_from_backup_rolls_nothing_with_and_without_owner_r
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_an_old_backup_restored_while_its_store_is_away_rolls_nothing_later() -> Result {
     let bench = Bench::new("restored-away").await?;
-    scene(&bench, &["one"]).await?;
-    let first = bench.secrets().get(NAME).await?;
-    rotate(&bench, "2").await?;
-    delivered(&bench, &["one"], "2", 1).await?;
-    next_second().await;
-    bench.apply(deployment("late", 2)).await?;
-    bench.until_all_hold("late", 2, "2").await?;
-    until_rolled_out(&bench).await?;
+    let first = before_and_after_a_rotation(&bench).await?;
     let stores: Api<BotSecretStore> = Api::namespaced(bench.client.clone(), &bench.namespace);
     stores.delete("source", &DeleteParams::default()).await?;
     bench.until_condition(NAME, "Synced", "False").await?;
