@@ -68,7 +68,9 @@ impl<'a> Aside<'a> {
     /// # Errors
     /// As [`super::apply`].
     pub async fn get(&self) -> Result<Option<Secret>, ApplyError> {
-        within(self.secrets.get_opt(&self.name)).await.map_err(|error| self.sorted(&error, &self.beside.data))
+        within(self.secrets.get_opt(&self.name))
+            .await
+            .map_err(|error| ApplyError::from_read(&error, &format!("Secret {}", self.name)))
     }
 
     /// Makes it hold this data, where it does not yet.

@@ -42,10 +42,20 @@ impl ApplyError {
 
     /// Sorts an answer of the API server to a write of this data.
     pub(crate) fn from_api(error: &kube::Error, secret: &str, data: &SecretData) -> Self {
+        Self::sorted(error, ["write", "written"], &format!("Secret {secret}"), data)
+    }
+
+    /// Sorts an answer of the API server to a read of this object.
+    pub(crate) fn from_read(error: &kube::Error, object: &str) -> Self {
+        // No data went along that the answer could quote.
+        Self::sorted(error, ["read", "read"], object, &SecretData::new())
+    }
+
+    fn sorted(error: &kube::Error, [verb, participle]: [&str; 2], object: &str, data: &SecretData) -> Self {
         let kube::Error::Api(status) = error else {
             return Self::new(
                 ApplyProblem::Unavailable,
-                format!("the Kubernetes API did not answer while Secret {secret} was written; it is tried again"),
+                format!("the Kubernetes API did not answer while {object} was {participle}; it is tried again"),
             );
         };
         let said = status.message.as_str();
@@ -69,10 +79,7 @@ impl ApplyError {
             _ => (ApplyProblem::Unavailable, "it is tried again"),
         };
         let said = quotable(said, data);
-        Self::new(
-            problem,
-            format!("the Kubernetes API refused to write Secret {secret} ({}): {said}; {advice}", status.code),
-        )
+        Self::new(problem, format!("the Kubernetes API refused to {verb} {object} ({}): {said}; {advice}", status.code))
     }
 }
 
@@ -103,6 +110,18 @@ mod tests {
         let error = ApplyError::from_api(&kube::Error::Api(Box::new(status)), "bot", &SecretData::new());
         assert_eq!(error.problem, ApplyProblem::Invalid);
         assert!(error.message.contains("delete the Secret, so that it is made anew"), "{error}");
+    }
+
+    #[test]
+    fn a_refused_read_does_not_speak_of_a_write() {
+        let refused = Status { code: 403, message: "no".to_owned(), ..Status::default() };
+        let error = ApplyError::from_read(&kube::Error::Api(Box::new(refused)), "Secret bot");
+        assert!(error.message.starts_with("the Kubernetes API refused to read Secret bot (403): no"), "{error}");
+        let silent = ApplyError::from_read(&kube::Error::LinesCodecMaxLineLengthExceeded, "BotSecret bot");
+        assert!(
+            silent.message.starts_with("the Kubernetes API did not answer while BotSecret bot was read"),
+            "{silent}"
+        );
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl<'a> Kept<'a> {
         let target = &self.beside.name;
         let live = within(self.secrets.get_opt(target))
             .await
-            .map_err(|error| AsideError::Secret(ApplyError::from_api(&error, target, &self.beside.data)))?;
+            .map_err(|error| AsideError::Secret(ApplyError::from_read(&error, &format!("Secret {target}"))))?;
         let Some(live) = live else { return Err(AsideError::Changed) };
         let facts = SecretFacts::of(live.metadata.clone());
         if facts.state_in(&self.beside.state_annotation()).is_none_or(|live| live.revision != state.revision) {
@@ -102,7 +102,7 @@ impl<'a> Kept<'a> {
         let target = &self.beside.name;
         let live = within(self.secrets.get_opt(target))
             .await
-            .map_err(|error| ApplyError::from_api(&error, target, &self.beside.data))?;
+            .map_err(|error| ApplyError::from_read(&error, &format!("Secret {target}")))?;
         let Some(live) = live else { return Ok(None) };
         let facts = SecretFacts::of(live.metadata.clone());
         let merges = self.beside.policy == CreationPolicy::Merge;

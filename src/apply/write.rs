@@ -99,7 +99,7 @@ pub async fn apply(
     }
     let live = within(api.get_opt(&desired.name))
         .await
-        .map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
+        .map_err(|error| ApplyError::from_read(&error, &format!("Secret {}", desired.name)))?;
     match live {
         None if desired.policy == CreationPolicy::Merge => Err(nothing_to_merge_into(desired)),
         None => create(&api, desired, key, &fingerprint, before, now).await,
@@ -116,7 +116,7 @@ pub async fn may_be_written(client: &Client, desired: &Desired) -> Result<(), Ap
     let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
     let live = within(api.get_opt(&desired.name))
         .await
-        .map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
+        .map_err(|error| ApplyError::from_read(&error, &format!("Secret {}", desired.name)))?;
     match live {
         None if desired.policy == CreationPolicy::Merge => Err(nothing_to_merge_into(desired)),
         None => Ok(()),
@@ -145,7 +145,7 @@ pub async fn differs(client: &Client, desired: &Desired) -> Result<bool, ApplyEr
     let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
     let live = within(api.get_opt(&desired.name))
         .await
-        .map_err(|error| ApplyError::from_api(&error, &desired.name, &desired.data))?;
+        .map_err(|error| ApplyError::from_read(&error, &format!("Secret {}", desired.name)))?;
     let Some(live) = live else { return Ok(true) };
     let facts = SecretFacts::of(live.metadata.clone());
     let state = facts.state_in(&desired.state_annotation());

@@ -15,6 +15,7 @@ pub use candidate::CandidateReport;
 pub use emergency::{News, OldCredentials, report_emergency};
 pub use events::{Emitter, Notice, notices};
 pub use metrics::{Metrics, Reasons};
+pub(crate) use outcome::named_store;
 pub use outcome::{Outcome, Problem, RolloutReport, SyncReport, WorkloadReport};
 pub use reason::Reason;
 pub use rotated::{Rotated, rotated};

@@ -122,7 +122,8 @@ pub struct Outcome {
     pub forgot_previous: bool,
 }
 
-fn named(reference: &StoreRef) -> String {
+/// How a message names a store.
+pub(crate) fn named_store(reference: &StoreRef) -> String {
     match reference.kind.unwrap_or_default() {
         StoreKind::BotSecretStore => format!("store {}", reference.name),
         StoreKind::ClusterBotSecretStore => format!("cluster store {}", reference.name),
@@ -196,7 +197,7 @@ impl Problem {
         };
         Self {
             reason,
-            message: format!("{}, remote secret {key}{fills}: {}", named(&store.reference), error.message),
+            message: format!("{}, remote secret {key}{fills}: {}", named_store(&store.reference), error.message),
             retry: Retry::of(error.class, error.retry_after),
             store_out: error.class.is_outage().then(|| store.uid.clone()),
         }
@@ -207,7 +208,7 @@ impl Problem {
     pub fn of_find(store: &ResolvedStore, error: &StoreError) -> Self {
         let everything = RemoteKey { key: String::new(), version: None, metadata: false, dated: false };
         let problem = Self::of_read(store, &everything, &[], error);
-        let message = format!("{}, find: {}", named(&store.reference), error.message);
+        let message = format!("{}, find: {}", named_store(&store.reference), error.message);
         // A search that finds nothing is no error; a path that is not there is
         // mended in the reference, not by writing one secret.
         Self { message, ..problem }

@@ -15,7 +15,7 @@ use crate::{
     build::{self, DigestKey, Inputs, Source},
     fetch::{ResolvedStore, ServiceAccount},
     plan::{Memory, Renewal, Retry},
-    report::{CandidateReport, Problem, Reason},
+    report::{CandidateReport, Problem, Reason, named_store},
     rollout::Delivery,
     stores::RemoteSecret,
     watch::{Observed, SecretFacts},
@@ -281,8 +281,9 @@ fn versions(
             let seen_for = now.saturating_duration_since(first);
             if seen_for < SECOND_LOOK {
                 let message = format!(
-                    "store {}, remote secret {}: it answers with version {version}, older than the applied one; that counts if it still does so in a minute",
-                    source.store.name, source.key
+                    "{}, remote secret {}: it answers with version {version}, older than the applied one; that counts if it still does so in a minute",
+                    named_store(&source.store),
+                    source.key
                 );
                 return Err(Problem::new(
                     Reason::StaleRead,

@@ -14,7 +14,6 @@ use crate::{
     apply::ApplyError,
     deadline::within,
     plan::Memory,
-    secret::SecretData,
     watch::{Observed, SecretFacts},
 };
 
@@ -45,11 +44,12 @@ pub(in crate::runtime) async fn first_look(
     let meta = &shown.metadata;
     let namespace = meta.namespace.as_deref().unwrap_or_default();
     let name = meta.name.as_deref().unwrap_or_default();
-    let failed = |name: &str, error: &kube::Error| ApplyError::from_api(error, name, &SecretData::new());
     let objects: Api<BotSecret> = Api::namespaced(context.client.clone(), namespace);
     // Not by a get, for which the operator has no right.
     let itself = ListParams::default().fields(&format!("metadata.name={name}"));
-    let found = within(objects.list(&itself)).await.map_err(|error| failed(name, &error))?;
+    let found = within(objects.list(&itself))
+        .await
+        .map_err(|error| ApplyError::from_read(&error, &format!("BotSecret {name}")))?;
     let same = |object: &BotSecret| object.metadata.uid == meta.uid;
     let fresh = found.items.into_iter().find(same).map(|mut object| {
         object.metadata.managed_fields = None;
@@ -61,7 +61,9 @@ pub(in crate::runtime) async fn first_look(
     let object = &observed.bot_secret;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let target = object.target_name();
-    let live = within(secrets.get_metadata_opt(target)).await.map_err(|error| failed(target, &error))?;
+    let live = within(secrets.get_metadata_opt(target))
+        .await
+        .map_err(|error| ApplyError::from_read(&error, &format!("Secret {target}")))?;
     let policy = object.spec.target().creation_policy.unwrap_or_default();
     let facts = live.map(|live| SecretFacts::of(live.metadata)).filter(|facts| is_watched(facts, policy));
     observed.secret = facts.clone().map(Arc::new);
