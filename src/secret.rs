@@ -77,6 +77,18 @@ impl fmt::Debug for SecretText {
     }
 }
 
+/// How much of a stack is overwritten: more than what is called in between may take up.
+const STACK: usize = 128 << 10;
+
+/// Overwrites what calls that are over left on this thread's stack: for those of libraries
+/// that keep a short text in place, not in memory of its own, which is wiped.
+#[inline(never)]
+#[allow(clippy::large_stack_arrays, reason = "that is what it is for")]
+pub(crate) fn wipe_stack() {
+    // Looked at from where the compiler cannot see, so that it is really written.
+    std::hint::black_box(&mut [0_u8; STACK]);
+}
+
 /// The data of a Secret by key.
 pub type SecretData = BTreeMap<String, SecretBytes>;
 

@@ -26,7 +26,7 @@ use minijinja::Value;
 use super::{BuildError, BuildErrorKind, Built, MAX_SIZE, gather::Gathered};
 use crate::{
     api::{BotSecretSpec, Template, TemplateMergePolicy},
-    secret::SecretData,
+    secret::{SecretData, wipe_stack},
 };
 
 pub(super) use engine::Renderer;
@@ -46,7 +46,10 @@ pub(super) fn applied(spec: &BotSecretSpec, gathered: Gathered) -> Result<Built,
             "target.template has no data: write a template for at least one key, or leave it out",
         ));
     }
-    let (made, made_quiet) = rendered(template, &data, &quiet)?;
+    let result = rendered(template, &data, &quiet);
+    // The engine's values hold up to 22 bytes of text in themselves.
+    wipe_stack();
+    let (made, made_quiet) = result?;
     let mut built = match template.merge_policy.unwrap_or_default() {
         TemplateMergePolicy::Replace => Built { data: SecretData::new(), quiet: BTreeSet::new() },
         TemplateMergePolicy::Merge => Built { data, quiet },
@@ -79,7 +82,9 @@ pub(super) fn check(spec: &BotSecretSpec) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// The templates' keys, and which of them roll nobody.
+/// The templates' keys, and which of them roll nobody. Never inlined: its stack is to be
+/// below its caller's.
+#[inline(never)]
 pub(super) fn rendered(
     template: &Template,
     data: &SecretData,
