@@ -20,5 +20,6 @@ pub mod report;
 pub mod rollout;
 pub mod runtime;
 pub mod secret;
+mod short_lived;
 pub mod stores;
 pub mod watch;

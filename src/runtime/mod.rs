@@ -1,6 +1,7 @@
 //! Runs the operator: watches feed the index, the queue says who is next, a
 //! pass takes one BotSecret through the stages.
 
+mod connections;
 mod digest_key;
 mod emergency;
 mod engine;
@@ -40,10 +41,6 @@ use crate::{
 /// Requests to the Kubernetes API under way at once. Watches count only until
 /// they are open. More would only queue in the API server.
 const API_IN_FLIGHT: usize = 64;
-
-/// How long a connection that may carry Secrets may say nothing. Longer than any answer
-/// is waited for ([`API_DEADLINE`](crate::deadline::API_DEADLINE)).
-const API_SILENCE: Duration = Duration::from_secs(30);
 
 /// What the operator needs to know.
 #[derive(Clone, Debug)]
@@ -135,17 +132,18 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
     let token_file = options.config.auth_info.token_file.clone();
     let own_token = token_file.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     let own_audiences = own_audiences::of_token(&own_token);
-    let connect = |config: &kube::Config| {
-        ClientBuilder::try_from(config.clone()).map_err(|error| RunError::Client(error.to_string()))
-    };
+    let unusable = |error: kube::Error| RunError::Client(error.to_string());
+    let connect = || connections::short_lived(&options.config).map_err(unusable);
     let fence = if options.election.is_some() { Fence::closed() } else { Fence::open() };
     let limit = GlobalConcurrencyLimitLayer::new(API_IN_FLIGHT);
-    let client = connect(&forgetful(&options.config))?.with_layer(&limit).with_layer(&fence.layer()).build();
-    // Apart from the others: watches are silent for minutes, and show no Secret's data.
-    let watching = connect(&options.config)?.with_layer(&limit).build();
+    let client = connect()?.with_layer(&limit).with_layer(&fence.layer()).build();
+    // They show no Secret's data, but annotations, of which one may repeat it
+    // (kubectl.kubernetes.io/last-applied-configuration).
+    let watching = connect()?.with_layer(&limit).build();
     // For what a standby may write, too: the Lease, which no queue of other
-    // requests may hold up, and the digest key, which the first of them makes.
-    let unfenced = connect(&options.config)?.build();
+    // requests may hold up, and the digest key, which the first of them makes. Neither is
+    // ever retired, so its connections stay.
+    let unfenced = ClientBuilder::try_from(options.config.clone()).map_err(unusable)?.build();
     let listener = TcpListener::bind(options.listen).await.map_err(|error| RunError::Listen(options.listen, error))?;
     let address = listener.local_addr().map_err(|error| RunError::Listen(options.listen, error))?;
     let tokens = Arc::new(KubeTokens::new(client.clone()).refusing(own_audiences));
@@ -168,21 +166,6 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
         log.finish().await;
     }
     result
-}
-
-/// The same, for connections that are closed when they have nothing to do: until then
-/// their buffers hold what they carried, a Secret's data in base64.
-///
-/// hyper-util does that by itself only for a pool with a timer ("a `Timer` is required
-/// for this to take effect", `Builder::pool_idle_timeout`), and kube gives its pool none.
-/// It bounds the silence of a connection instead. An idle one is silent; a request that
-/// comes upon its end was not sent yet, and goes by another.
-fn forgetful(config: &kube::Config) -> kube::Config {
-    let mut config = config.clone();
-    config.read_timeout = Some(API_SILENCE);
-    // Or else the time before a request would count for its answer.
-    config.reset_reader_on_write = true;
-    config
 }
 
 /// What an operator is to do, wherever it runs.

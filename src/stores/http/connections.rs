@@ -9,8 +9,6 @@ use super::reach::Resolver;
 use crate::stores::{StoreError, error::invalid};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Some clouds drop flows that idle longer than four minutes.
-const IDLE_CONNECTION: Duration = Duration::from_secs(180);
 /// A dead HTTP/2 connection would otherwise take every request of its pool
 /// down with it until TCP gives up.
 const HTTP2_PING: Duration = Duration::from_secs(10);
@@ -58,7 +56,6 @@ pub(super) fn client(
         .no_proxy()
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_CONNECTION)
         .http2_keep_alive_interval(HTTP2_PING)
         .http2_keep_alive_timeout(HTTP2_PING)
         .user_agent(concat!("botsecret/", env!("CARGO_PKG_VERSION")));

@@ -21,7 +21,10 @@ use zeroize::Zeroizing;
 
 use self::connections::{Trust, client};
 use super::{Pace, StoreError, error::invalid, locked};
-use crate::secret::SecretText;
+use crate::{
+    secret::SecretText,
+    short_lived::{LIFE, ShortLived},
+};
 
 pub(super) use self::answer::{Answer, LONGEST_RETRY_AFTER, retry_after};
 pub use self::{
@@ -154,8 +157,9 @@ impl HttpClients {
         if confined {
             self.check_proxy(proxy)?;
         }
-        let client = client(&Trust::of(ca_bundle)?, proxy, Some(identity), confined)?;
-        Ok(Arc::new(Pool { client, largest_answer, reach: self.reach_of(confined) }))
+        let (trust, proxy) = (Trust::of(ca_bundle)?, proxy.map(str::to_owned));
+        let make = move || client(&trust, proxy.as_deref(), Some(identity.clone()), confined);
+        Ok(Arc::new(Pool::new(make, largest_answer, self.reach_of(confined))?))
     }
 
     /// Where this cluster's API server is, and the pool for it.
@@ -180,11 +184,9 @@ impl HttpClients {
             return Ok(pool);
         }
         pools.retain(|_, pool| pool.strong_count() > 0);
-        let pool = Arc::new(Pool {
-            client: client(&key.trust, key.proxy.as_deref(), None, key.confined)?,
-            largest_answer: key.largest_answer,
-            reach: self.reach_of(key.confined),
-        });
+        let (largest_answer, reach, of) = (key.largest_answer, self.reach_of(key.confined), key.clone());
+        let make = move || client(&of.trust, of.proxy.as_deref(), None, of.confined);
+        let pool = Arc::new(Pool::new(make, largest_answer, reach)?);
         pools.insert(key, Arc::downgrade(&pool));
         Ok(pool)
     }
@@ -198,15 +200,24 @@ pub(super) fn bearer(token: &SecretText) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Connections that trust the same certificates.
+/// Connections that trust the same certificates. They carry values, so none is open for
+/// long.
 pub(super) struct Pool {
-    client: reqwest::Client,
+    clients: ShortLived<reqwest::Client, StoreError>,
     largest_answer: usize,
     /// Where requests may go, where not anywhere.
     reach: Option<Reach>,
 }
 
 impl Pool {
+    fn new(
+        make: impl Fn() -> Result<reqwest::Client, StoreError> + Send + Sync + 'static,
+        largest_answer: usize,
+        reach: Option<Reach>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self { clients: ShortLived::new(LIFE, make)?, largest_answer, reach })
+    }
+
     /// Sends one request in its turn and reads the answer up to the bound. The
     /// deadline is the caller's, and [`HttpClients::each_within`]'s.
     pub(super) async fn send(&self, request: Request, pace: &Pace) -> Result<Answer, StoreError> {
@@ -220,7 +231,8 @@ impl Pool {
 
     async fn answered(&self, request: Request) -> Result<Answer, StoreError> {
         let origin = request.url().origin().ascii_serialization();
-        let response = self.client.execute(request).await.map_err(|error| failure::unreachable(&origin, &error))?;
+        let client = self.clients.get()?;
+        let response = client.execute(request).await.map_err(|error| failure::unreachable(&origin, &error))?;
         Answer::read(response, self.largest_answer, &origin).await
     }
 }
