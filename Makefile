@@ -30,7 +30,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help peers demo test bench rotations faults lint fmt doc crds chart manifests reference fuzz clean
+.PHONY: help peers demo test bench rotations faults memory lint fmt doc crds chart manifests reference fuzz clean
 
 help: ## List these
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ faults: peers ## Something goes wrong at every single write, in virtual time and
 	@cargo test --release --test faults -- --include-ignored --skip one_case --nocapture --test-threads 1
 	@cargo test --release --test model -- --include-ignored --nocapture --test-threads 1
 	@cargo test --test faults_real -- --ignored --skip one_case --nocapture --test-threads 1
+
+memory: peers ## What cores and the memory of the program as it is shipped hold: no value that is retired
+	@cargo test --release --test e2e memory:: -- --nocapture
 
 fuzz: ## Every decoder on any bytes, by libFuzzer (FUZZ_RUNS, FUZZ_SECONDS, FUZZ_TARGET); figures in target/fuzz.json
 	@fuzz/run

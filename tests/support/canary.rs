@@ -54,7 +54,11 @@ impl Canary {
 
     /// Looks for this value too.
     pub fn add(&mut self, value: &[u8]) {
-        for (what, form) in forms(value) {
+        self.add_forms(forms(value));
+    }
+
+    fn add_forms(&mut self, forms: Vec<(String, Vec<u8>)>) {
+        for (what, form) in forms {
             if form.len() >= PART * 2 {
                 self.look_for(format!("start of {what}"), form[..PART].to_vec());
                 self.look_for(format!("end of {what}"), form[form.len() - PART..].to_vec());
@@ -63,9 +67,9 @@ impl Canary {
         }
     }
 
-    /// Looks for this value as it is, and in no other form.
-    pub fn add_itself(&mut self, value: &[u8]) {
-        self.look_for("the value".to_owned(), value.to_vec());
+    /// Looks for this value however it is written, but not for hashes of it.
+    pub fn add_written(&mut self, value: &[u8]) {
+        self.add_forms(written(value));
     }
 
     /// Looks for whole forms only: of a value made of words a part may be
@@ -114,6 +118,13 @@ impl Canary {
 
 /// Every form of a value that is looked for, named.
 fn forms(value: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut forms = written(value);
+    forms.extend(hashed(value));
+    forms
+}
+
+/// A value in every encoding.
+fn written(value: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut forms = vec![("the value".to_owned(), value.to_vec())];
     let mut add = |what: &str, form: String| forms.push((what.to_owned(), form.into_bytes()));
     for (name, engine) in [("base64", &STANDARD), ("URL-safe base64", &URL_SAFE)] {
@@ -145,7 +156,17 @@ fn forms(value: &[u8]) -> Vec<(String, Vec<u8>)> {
         let html = text.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
         add("JSON as Go writes it", Value::from(html).to_string().trim_matches('"').replace("\\\\u00", "\\u00"));
         add("Rust's debug output", format!("{text:?}").trim_matches('"').to_owned());
+        let wide: Vec<u16> = text.encode_utf16().collect();
+        forms.push(("UTF-16".to_owned(), wide.iter().flat_map(|unit| unit.to_le_bytes()).collect()));
+        forms.push(("UTF-16, big end first".to_owned(), wide.iter().flat_map(|unit| unit.to_be_bytes()).collect()));
     }
+    forms
+}
+
+/// What gives a value away to who guesses it.
+fn hashed(value: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut forms = Vec::new();
+    let mut add = |what: &str, form: String| forms.push((what.to_owned(), form.into_bytes()));
     let algorithms: [(&str, &'static Algorithm); 5] = [
         ("SHA-1", &SHA1_FOR_LEGACY_USE_ONLY),
         ("SHA-224", &SHA224),

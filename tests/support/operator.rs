@@ -41,9 +41,15 @@ pub struct Operator {
     log: PathBuf,
     port: u16,
     user: String,
-    /// Where it is started, with core dumps of any size allowed.
-    dumps: Option<PathBuf>,
+    /// By which script it is started, and in which folder.
+    script: Option<(&'static str, PathBuf)>,
 }
+
+/// With core dumps of any size allowed.
+const DUMPS_ALLOWED: &str = r#"cd "$0" && ulimit -c unlimited && exec "$@""#;
+/// The same without the capabilities that root has, capabilities(7).
+const WITHOUT_CAPABILITIES: &str =
+    r#"cd "$0" && ulimit -c unlimited && exec setpriv --bounding-set=-all --inh-caps=-all "$@""#;
 
 impl Operator {
     /// Starts one with exactly the rights that the manifests grant, and waits
@@ -78,18 +84,17 @@ impl Operator {
         }
         arguments.extend(more.iter().copied().map(String::from));
         let log = options.folder.join(format!("{}.log", options.user.replace(':', "_")));
-        Ok(Self { process: None, arguments, log, port, user: options.user.clone(), dumps: None })
+        Ok(Self { process: None, arguments, log, port, user: options.user.clone(), script: None })
     }
 
     /// Starts the process, without waiting for anything.
     pub fn launch(&mut self) -> Result {
         let program = Path::new(env!("CARGO_BIN_EXE_botsecret"));
         let environment = [("RUST_BACKTRACE".into(), "1".into())];
-        let process = match &self.dumps {
+        let process = match &self.script {
             None => Process::start(program, &self.arguments, &environment, &self.log)?,
-            Some(folder) => {
-                let script = r#"cd "$0" && ulimit -c unlimited && exec "$@""#;
-                let mut arguments = vec!["-c".to_owned(), script.to_owned(), folder.display().to_string()];
+            Some((script, folder)) => {
+                let mut arguments = vec!["-c".to_owned(), (*script).to_owned(), folder.display().to_string()];
                 arguments.push(program.display().to_string());
                 arguments.extend(self.arguments.iter().cloned());
                 Process::start(Path::new("/bin/sh"), &arguments, &environment, &self.log)?
@@ -102,24 +107,39 @@ impl Operator {
     /// Starts it anew in this folder, where the system lets it leave core dumps of any
     /// size, with these arguments more.
     pub async fn restart_where_dumps_are_allowed(&mut self, folder: &Path, more: &[&str]) -> Result {
+        self.restart_by(DUMPS_ALLOWED, folder, more).await
+    }
+
+    /// The same as a user who has no capabilities: where this is root, it gives them up.
+    pub async fn restart_without_capabilities(&mut self, folder: &Path, more: &[&str]) -> Result {
+        let script = if rustix::process::geteuid().is_root() { WITHOUT_CAPABILITIES } else { DUMPS_ALLOWED };
+        self.restart_by(script, folder, more).await
+    }
+
+    async fn restart_by(&mut self, script: &'static str, folder: &Path, more: &[&str]) -> Result {
         self.terminate().await?;
-        self.dumps = Some(folder.to_owned());
+        self.script = Some((script, folder.to_owned()));
         self.arguments.extend(more.iter().copied().map(String::from));
         self.start_again().await
     }
 
-    /// Has it end as a crash does; answers whether a core was dumped.
-    pub async fn crash(&mut self) -> Result<bool> {
-        self.signal("QUIT")?;
+    /// Has it end by this signal, as a crash does; answers whether a core was dumped.
+    pub async fn crash(&mut self, signal: &str) -> Result<bool> {
+        self.signal(signal)?;
         let process = self.process.take().context("it does not run")?;
         let status = tokio::time::timeout(DEADLINE, process.wait()).await.context("it goes on")?;
         Ok(std::os::unix::process::ExitStatusExt::core_dumped(&status))
     }
 
+    /// Its number.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("it does not run")?.pid())
+    }
+
     /// What it has in memory and may write to, mapping by mapping. It must run where
-    /// dumps are allowed.
+    /// dumps are allowed, or this as root.
     pub fn memory(&self) -> Result<Vec<Vec<u8>>> {
-        let pid = self.process.as_ref().context("it does not run")?.pid();
+        let pid = self.pid()?;
         let memory = File::open(format!("/proc/{pid}/mem"))?;
         let mut mappings = Vec::new();
         // proc_pid_maps(5): the range, then what may be done with it.
@@ -164,7 +184,7 @@ impl Operator {
 
     /// Sends a signal to the process, and waits for nothing.
     pub fn signal(&self, name: &str) -> Result {
-        let pid = self.process.as_ref().context("it does not run")?.pid().to_string();
+        let pid = self.pid()?.to_string();
         let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status()?;
         anyhow::ensure!(sent.success(), "no signal {name} was sent");
         Ok(())
