@@ -1,6 +1,10 @@
 //! Metrics in Prometheus' text format: base units, bounded labels.
 
-use std::{collections::BTreeMap, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -8,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::Reason;
+use super::{Reason, gauges::Gauges};
 use crate::fetch::{CallTimes, FetchCounters};
 
 /// Failures by reason: the list of reasons is closed.
@@ -83,8 +87,8 @@ pub struct Metrics {
     leader: Gauge,
     seconds: Histogram,
     rollout_seconds: Histogram,
-    conditions: Family<ByCondition, Gauge>,
-    objects: Family<ByReady, Gauge>,
+    conditions: Gauges<ByCondition, i64>,
+    objects: Gauges<ByReady, i64>,
     /// The last read that went well, of any BotSecret.
     pub last_success: Gauge<f64, AtomicU64>,
     reads: Counter,
@@ -128,9 +132,9 @@ impl Metrics {
             leader: Gauge::default(),
             // From one small Deployment to a night's window.
             rollout_seconds: Histogram::new([5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0]),
-            conditions: Family::default(),
+            conditions: Gauges::default(),
             seconds: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0]),
-            objects: Family::default(),
+            objects: Gauges::default(),
             last_success: Gauge::default(),
             reads: Counter::default(),
             shared_reads: Counter::default(),
@@ -276,20 +280,18 @@ impl Metrics {
     /// What the conditions of all BotSecrets say now. A reason that nobody gives any
     /// more has no series.
     pub fn count_reasons(&self, reasons: &Reasons) {
-        self.conditions.clear();
-        for ((condition, reason), count) in reasons {
+        self.conditions.set(reasons.iter().map(|((condition, reason), count)| {
             let labels = ByCondition { condition, reason: reason.name() };
-            self.conditions.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
-        }
+            (labels, gauge(*count))
+        }));
         let overdue = reasons.get(&("Rotated", Reason::RotationOverdue)).copied().unwrap_or_default();
-        self.rotation_overdue.set(i64::try_from(overdue).unwrap_or(i64::MAX));
+        self.rotation_overdue.set(gauge(overdue));
     }
 
     /// How many BotSecrets are ready, and how many are not.
     pub fn count_objects(&self, ready: usize, not_ready: usize) {
-        for (label, count) in [("true", ready), ("false", not_ready)] {
-            self.objects.get_or_create(&ByReady { ready: label }).set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
+        let counts = [("true", ready), ("false", not_ready)];
+        self.objects.set(counts.map(|(ready, count)| (ByReady { ready }, gauge(count))));
     }
 
     /// The text that `/metrics` answers.
@@ -308,12 +310,12 @@ impl Metrics {
             (&self.unexplained_reads, anomalies.unexplained_reads),
             (&self.audit_events_lost, fetched.audit_events_lost()),
         ] {
-            counter.inc_by(total.saturating_sub(counter.get()));
+            follow(counter, total);
         }
         // From the first on, so that the first failure of a class is an increase.
         for (class, total) in fetched.errors() {
             let counter = self.read_errors.get_or_create(&ByClass { class: class.name() });
-            counter.inc_by(total.saturating_sub(counter.get()));
+            follow(&counter, total);
         }
         let mut text = String::new();
         // Writing to a String does not fail.
@@ -321,3 +323,16 @@ impl Metrics {
         text
     }
 }
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// What is counted elsewhere. Two scrapes at once must not add it twice.
+fn follow(counter: &Counter, total: u64) {
+    counter.inner().fetch_max(total, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 mod candidate;
 mod emergency;
 mod events;
+mod gauges;
 mod metrics;
 mod outcome;
 mod reason;

@@ -1,0 +1,49 @@
+//! What a scrape sees.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use super::{Metrics, Reasons};
+use crate::{fetch::FetchCounters, report::Reason};
+
+/// The series of this metric.
+fn series(text: &str, name: &str) -> Vec<String> {
+    let start = format!("{name}{{");
+    text.lines().filter(|line| line.starts_with(&start)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_scrape_amid_a_count_sees_all_of_it_or_all_of_the_one_before() {
+    let counters = FetchCounters::default();
+    let metrics = Metrics::new(counters.call_times());
+    let counts: [Reasons; 2] = [
+        [(("Ready", Reason::Synced), 3), (("Synced", Reason::Synced), 3)].into(),
+        [(("Ready", Reason::StoreUnavailable), 3), (("RolledOut", Reason::RollingOut), 1)].into(),
+    ];
+    let scrape = || series(&metrics.text(&counters), "botsecret_conditions");
+    let whole = counts.each_ref().map(|count| {
+        metrics.count_reasons(count);
+        scrape()
+    });
+    let wanted = [
+        ["{condition=\"Ready\",reason=\"Synced\"} 3", "{condition=\"Synced\",reason=\"Synced\"} 3"],
+        ["{condition=\"Ready\",reason=\"StoreUnavailable\"} 3", "{condition=\"RolledOut\",reason=\"RollingOut\"} 1"],
+    ];
+    assert_eq!(whole, wanted.map(|lines| lines.map(|line| format!("botsecret_conditions{line}")).to_vec()));
+    let over = AtomicBool::new(false);
+    let torn = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for count in &counts {
+                    metrics.count_reasons(count);
+                }
+            }
+        });
+        let torn = (0..3_000).map(|_| scrape()).find(|seen| !whole.contains(seen));
+        over.store(true, Ordering::Relaxed);
+        torn
+    });
+    assert_eq!(torn, None);
+}
