@@ -33,7 +33,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name in the log.
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Login, Self::Read, Self::Search, Self::Write, Self::Rotate, Self::Issue, Self::Renew, Self::Revoke];
+
+    /// Its name in the log and in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

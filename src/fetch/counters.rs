@@ -12,48 +12,9 @@ use prometheus_client::{
 use tokio::time::Instant;
 
 use crate::{
-    audit::{Auditor, Totals},
+    audit::{Auditor, Kind, Totals},
     stores::ErrorClass,
 };
-
-const CLASSES: [ErrorClass; 9] = [
-    ErrorClass::LoginDenied,
-    ErrorClass::Denied,
-    ErrorClass::Missing,
-    ErrorClass::Invalid,
-    ErrorClass::Identity,
-    ErrorClass::Unavailable,
-    ErrorClass::Timeout,
-    ErrorClass::Throttled,
-    ErrorClass::TooLarge,
-];
-
-/// What a manager is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    Login,
-    Read,
-    Search,
-    Write,
-    Rotate,
-    /// Issue, renew or revoke what is leased.
-    Lease,
-}
-
-impl Call {
-    const ALL: [Self; 6] = [Self::Login, Self::Read, Self::Search, Self::Write, Self::Rotate, Self::Lease];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Read => "read",
-            Self::Search => "search",
-            Self::Write => "write",
-            Self::Rotate => "rotate",
-            Self::Lease => "lease",
-        }
-    }
-}
 
 /// Calls by what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,7 +39,7 @@ pub struct FetchCounters {
     pub(super) finds: Count,
     pub(super) shared_finds: Count,
     pub(super) panics: Count,
-    errors: [Count; CLASSES.len()],
+    errors: [Count; ErrorClass::ALL.len()],
     calls: CallTimes,
     pub(super) audit: Auditor,
 }
@@ -87,8 +48,8 @@ impl Default for FetchCounters {
     fn default() -> Self {
         let calls: CallTimes = Family::new_with_constructor(|| Histogram::new(SECONDS));
         // From the start on, so that a first call is an increase.
-        for call in Call::ALL {
-            drop(calls.get_or_create(&ByCall { call: call.name() }));
+        for kind in Kind::ALL {
+            drop(calls.get_or_create(&ByCall { call: kind.name() }));
         }
         Self {
             token_requests: Count::default(),
@@ -162,9 +123,9 @@ impl FetchCounters {
         self.panics.get()
     }
 
-    /// Remote secrets that could not be read, by class of failure.
+    /// What could not be had of a manager, by class of failure.
     pub fn errors(&self) -> impl Iterator<Item = (ErrorClass, u64)> + '_ {
-        CLASSES.iter().zip(&self.errors).map(|(class, count)| (*class, count.get()))
+        ErrorClass::ALL.into_iter().zip(&self.errors).map(|(class, count)| (class, count.get()))
     }
 
     /// How long managers took to answer; of what was cut off, how long it was waited for.
@@ -186,17 +147,17 @@ impl FetchCounters {
     }
 
     /// Waits for this answer of a manager; notes and answers how long that took.
-    pub(super) async fn timed<T>(&self, call: Call, answer: impl Future<Output = T>) -> (T, Duration) {
+    pub(super) async fn timed<T>(&self, kind: Kind, answer: impl Future<Output = T>) -> (T, Duration) {
         let asked = Instant::now();
         let answer = answer.await;
         let took = asked.elapsed();
-        self.calls.get_or_create(&ByCall { call: call.name() }).observe(took.as_secs_f64());
+        self.calls.get_or_create(&ByCall { call: kind.name() }).observe(took.as_secs_f64());
         (answer, took)
     }
 
     pub(super) fn failed(&self, class: ErrorClass) {
-        for (known, count) in CLASSES.iter().zip(&self.errors) {
-            if *known == class {
+        for (known, count) in ErrorClass::ALL.into_iter().zip(&self.errors) {
+            if known == class {
                 count.add(1);
             }
         }

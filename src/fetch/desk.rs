@@ -5,13 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Fetcher, Lanes, ResolvedStore, ServiceAccount,
-    audited::Caller,
-    breaker::Evidence,
-    counters::{Call, FetchCounters},
-    lane::Lane,
-    opened::Store,
-    token::Tokens,
+    Fetcher, Lanes, ResolvedStore, ServiceAccount, audited::Caller, breaker::Evidence, counters::FetchCounters,
+    lane::Lane, opened::Store, token::Tokens,
 };
 use crate::{
     audit::{Event, Kind, Remote, Request},
@@ -91,7 +86,7 @@ impl Desk {
         let issuer = self.store.backend.issuer().ok_or_else(super::interrupted)?;
         self.counters.logins.add(1);
         let login = Login { account: &self.caller.account, token, pace: Pace::of(self.lanes.reads.clone()) };
-        let result = self.ask_by(&self.lanes.logins, (Call::Login, Kind::Login), "", issuer.log_in(login)).await;
+        let result = self.ask_by(&self.lanes.logins, Kind::Login, "", issuer.log_in(login)).await;
         result.map(Arc::from)
     }
 
@@ -107,13 +102,13 @@ impl Desk {
         path: &str,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        self.ask_by(&self.lanes.reads, (Call::Lease, kind), path, request).await
+        self.ask_by(&self.lanes.reads, kind, path, request).await
     }
 
     async fn ask_by<T>(
         &self,
         lane: &Arc<Lane>,
-        (call, kind): (Call, Kind),
+        kind: Kind,
         path: &str,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
@@ -128,7 +123,7 @@ impl Desk {
             });
         };
         let pass = lane.enter().await.inspect_err(|error| note(Some(error), Request::None))?;
-        let (result, took) = self.counters.timed(call, pass.within(request)).await;
+        let (result, took) = self.counters.timed(kind, pass.within(request)).await;
         let result = result.flatten();
         note(result.as_ref().err(), Request::Own(took));
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));

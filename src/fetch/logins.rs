@@ -17,11 +17,7 @@ use futures::{
 use tokio::time::Instant;
 
 use super::{
-    Lanes, ServiceAccount,
-    breaker::Evidence,
-    counters::{Call, FetchCounters},
-    interrupted, locked,
-    opened::Store,
+    Lanes, ServiceAccount, breaker::Evidence, counters::FetchCounters, interrupted, locked, opened::Store,
     token::Tokens,
 };
 use crate::{
@@ -196,7 +192,7 @@ impl Logins {
         let token = held.as_ref().map(|held| &held.token.text);
         let login = Login { account: &self.account, token, pace: Pace::of(self.lanes.reads.clone()) };
         let result = pass.within(self.store.backend.login(login));
-        let (result, took) = self.counters.timed(Call::Login, result).await;
+        let (result, took) = self.counters.timed(Kind::Login, result).await;
         let result = result.flatten();
         // Whose login it is, not on whose behalf: it is for all who read with it.
         self.counters.audit.note(&Event {

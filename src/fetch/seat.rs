@@ -16,7 +16,6 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     audited::Caller,
     breaker::Evidence,
-    counters::Call,
     find::Find,
     held::Held,
     interrupted,
@@ -185,7 +184,7 @@ impl Seat {
         }
         let keys: Vec<RemoteKey> = asks.iter().map(|ask| ask.key.clone()).collect();
         self.logins.counters.reads.add(keys.len() as u64);
-        let (results, took) = self.logins.counters.timed(Call::Read, pass.within(live.session.read(&keys))).await;
+        let (results, took) = self.logins.counters.timed(Kind::Read, pass.within(live.session.read(&keys))).await;
         let results = match results {
             Ok(results) => results,
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),

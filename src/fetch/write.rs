@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Fetcher, ResolvedStore, ServiceAccount, audited::Caller, breaker::Evidence, counters::Call, lane::Pass,
-    logins::Live, seat::Seat,
+    Fetcher, ResolvedStore, ServiceAccount, audited::Caller, breaker::Evidence, lane::Pass, logins::Live, seat::Seat,
 };
 use crate::{
     audit::{Kind, Request},
@@ -19,10 +18,10 @@ enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn call(self) -> (Call, Kind) {
+    fn kind(self) -> Kind {
         match self {
-            Self::Write(_) => (Call::Write, Kind::Write),
-            Self::Rotate(..) => (Call::Rotate, Kind::Rotate),
+            Self::Write(_) => Kind::Write,
+            Self::Rotate(..) => Kind::Rotate,
         }
     }
 
@@ -82,7 +81,7 @@ impl Fetcher {
         let result = match self.seat(store, account).await {
             Ok(seat) => seat.ask_for(&caller, asked).await,
             Err(error) => {
-                self.note_unseated(store, &caller, asked.call().1, &error, asked.key());
+                self.note_unseated(store, &caller, asked.kind(), &error, asked.key());
                 Err(error)
             }
         };
@@ -95,7 +94,7 @@ impl Fetcher {
 
 impl Seat {
     async fn ask_for(&self, caller: &Caller, asked: Asked<'_>) -> Result<(), StoreError> {
-        let kind = asked.call().1;
+        let kind = asked.kind();
         let unsent = |error: &StoreError| self.note(caller, kind, asked.key(), Some(error), Request::None, false);
         let (live, pass) = self.ready().await.inspect_err(unsent)?;
         let (result, took) = self.ask_with(&live, pass, asked).await;
@@ -121,7 +120,7 @@ impl Seat {
                 Asked::Rotate(key, attempt) => live.session.rotate(key, attempt).await,
             }
         };
-        let (result, took) = self.logins.counters.timed(asked.call().0, pass.within(request)).await;
+        let (result, took) = self.logins.counters.timed(asked.kind(), pass.within(request)).await;
         let result = result.flatten();
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         if result.is_ok() {

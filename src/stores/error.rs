@@ -29,7 +29,21 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
-    /// Its name in metrics.
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::LoginDenied,
+        Self::Denied,
+        Self::Missing,
+        Self::Invalid,
+        Self::Identity,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Throttled,
+        Self::TooLarge,
+        Self::Conflict,
+    ];
+
+    /// Its name in metrics and in the audit log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

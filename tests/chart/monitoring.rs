@@ -9,8 +9,10 @@ use std::{
 };
 
 use botsecret::{
+    audit::Kind,
     fetch::FetchCounters,
     report::{Metrics, Reason},
+    stores::ErrorClass,
 };
 use botsecret_testbed::peers;
 use regex::Regex;
@@ -135,6 +137,28 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are_and_the_page_tells_of_eac
     assert!(untold.is_empty(), "docs/metrics.md does not tell of {untold:?}");
     let gone: Vec<_> = told.difference(&known).collect();
     assert!(gone.is_empty(), "docs/metrics.md tells of {gone:?}");
+}
+
+#[test]
+fn the_page_tells_of_each_kind_of_call_and_each_class_of_failure() {
+    let (exported, page) = (exported(), fs::read_to_string(root().join("docs/metrics.md")).expect("a page"));
+    let bounds = Regex::new(r#"store_call_seconds_bucket\{le="([0-9.]+)",call="login"\}"#).expect("a pattern");
+    let bounds: Vec<f64> = bounds.captures_iter(&exported).map(|found| found[1].parse().expect("a number")).collect();
+    let bounds: Vec<_> = bounds.iter().map(f64::to_string).collect();
+    assert!(bounds.len() > 5, "{exported}");
+    let row = format!("| `botsecret_store_call_seconds` | {} |", bounds.join(", "));
+    assert!(page.contains(&row), "the page lacks {row}");
+    for (label, kinds) in
+        [("call", Kind::ALL.map(Kind::name).to_vec()), ("class", ErrorClass::ALL.map(ErrorClass::name).to_vec())]
+    {
+        let value = Regex::new(&format!("\\b{label}=\"(\\w+)\"")).expect("a pattern");
+        let found: BTreeSet<_> = value.captures_iter(&exported).map(|found| found[1].to_owned()).collect();
+        let wanted: BTreeSet<_> = kinds.into_iter().map(str::to_owned).collect();
+        assert_eq!(found, wanted, "{label}");
+        for kind in found {
+            assert!(page.contains(&format!("`{kind}`")), "docs/metrics.md does not tell of {label} {kind}");
+        }
+    }
 }
 
 #[test]
