@@ -56,6 +56,10 @@ pub struct OperatorArguments {
     #[arg(long, env = "BOTSECRET_MAX_ROLLOUTS_PER_NAMESPACE", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     max_rollouts_per_namespace: Option<u32>,
 
+    /// How many BotSecrets have a series of their own in the metrics, with their names: the first ones by namespace and name; 0: none
+    #[arg(long, env = "BOTSECRET_OBJECT_METRICS", value_name = "COUNT", default_value_t = 1000)]
+    object_metrics: u32,
+
     /// Write a line for each login, read and write at a secret manager, never with a value: to a file, or to standard output (-) [default: nowhere]
     #[arg(long, env = "BOTSECRET_AUDIT_LOG", value_name = "FILE")]
     audit_log: Option<Destination>,
@@ -119,6 +123,7 @@ async fn serve(arguments: OperatorArguments) -> Result<(), Error> {
         },
         rollouts_per_namespace: arguments.max_rollouts_per_namespace.map(|most| most as usize),
         rollouts: arguments.max_rollouts.map(|most| most as usize),
+        object_metrics: arguments.object_metrics as usize,
         audit_log: audit_log.transpose()?,
     };
     Ok(runtime::run(options, shutdown).await?)

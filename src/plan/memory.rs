@@ -29,6 +29,8 @@ pub struct Memory {
     pub next_read: Option<Instant>,
     /// When the values were last read, all of them.
     pub last_success: Option<Instant>,
+    /// The time of day at which they were, and the Secret held them.
+    pub synced_at: Option<k8s_openapi::jiff::Timestamp>,
     /// When the first of them is to be had anew, because it ends.
     pub renewal: Option<Renewal>,
     /// The generation that was last read for.

@@ -43,6 +43,13 @@ struct ByReady {
     ready: &'static str,
 }
 
+/// One BotSecret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByObject {
+    namespace: String,
+    name: String,
+}
+
 /// Every metric of the operator.
 #[derive(Debug)]
 pub struct Metrics {
@@ -91,6 +98,10 @@ pub struct Metrics {
     objects: Gauges<ByReady, i64>,
     /// The last read that went well, of any BotSecret.
     pub last_success: Gauge<f64, AtomicU64>,
+    /// The same of single ones …
+    successes: Gauges<ByObject, f64>,
+    /// … and how many of them there is no room for.
+    objects_beyond_limit: Gauge,
     reads: Counter,
     shared_reads: Counter,
     searches: Counter,
@@ -136,6 +147,8 @@ impl Metrics {
             seconds: Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0]),
             objects: Gauges::default(),
             last_success: Gauge::default(),
+            successes: Gauges::default(),
+            objects_beyond_limit: Gauge::default(),
             reads: Counter::default(),
             shared_reads: Counter::default(),
             searches: Counter::default(),
@@ -148,7 +161,7 @@ impl Metrics {
             unexplained_reads: Counter::default(),
             audit_events_lost: Counter::default(),
         };
-        metrics.registered(calls).with_audit()
+        metrics.registered(calls).with_objects().with_audit()
     }
 
     fn registered(mut self, calls: CallTimes) -> Self {
@@ -233,6 +246,22 @@ impl Metrics {
         self
     }
 
+    fn with_objects(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register_with_unit(
+            "object_last_success_timestamp",
+            "When all values of a BotSecret were last read and in its Secret",
+            Unit::Seconds,
+            self.successes.clone(),
+        );
+        registry.register(
+            "objects_beyond_limit",
+            "BotSecrets without a series of their own, since --object-metrics leaves no room for it",
+            self.objects_beyond_limit.clone(),
+        );
+        self
+    }
+
     fn with_audit(mut self) -> Self {
         let registry = &mut self.registry;
         registry.register(
@@ -292,6 +321,16 @@ impl Metrics {
     pub fn count_objects(&self, ready: usize, not_ready: usize) {
         let counts = [("true", ready), ("false", not_ready)];
         self.objects.set(counts.map(|(ready, count)| (ByReady { ready }, gauge(count))));
+    }
+
+    /// When single BotSecrets, by namespace and name, were last read and written whole, in
+    /// seconds since 1970; and of how many nothing is said.
+    pub fn count_successes<'a>(&self, times: impl IntoIterator<Item = (&'a str, &'a str, f64)>, beyond: usize) {
+        self.successes.set(times.into_iter().map(|(namespace, name, seconds)| {
+            let labels = ByObject { namespace: namespace.to_owned(), name: name.to_owned() };
+            (labels, seconds)
+        }));
+        self.objects_beyond_limit.set(gauge(beyond));
     }
 
     /// The text that `/metrics` answers.

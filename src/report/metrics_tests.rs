@@ -15,6 +15,26 @@ fn series(text: &str, name: &str) -> Vec<String> {
 }
 
 #[test]
+fn each_botsecret_has_a_series_of_its_own_until_it_is_counted_no_more() {
+    const NAME: &str = "botsecret_object_last_success_timestamp_seconds";
+    let counters = FetchCounters::default();
+    let metrics = Metrics::new(counters.call_times());
+    let scrape = || metrics.text(&counters);
+    assert!(!scrape().contains(NAME), "it has nothing to say");
+    metrics.count_successes([("trading", "a", 1_700_000_000.25), ("trading", "b", 1_700_000_001.0)], 7);
+    let text = scrape();
+    let wanted = [("a", "1700000000.25"), ("b", "1700000001.0")];
+    let wanted = wanted.map(|(name, at)| format!("{NAME}{{namespace=\"trading\",name=\"{name}\"}} {at}"));
+    assert_eq!(series(&text, NAME), wanted);
+    for line in ["# TYPE NAME gauge", "# UNIT NAME seconds", "botsecret_objects_beyond_limit 7"] {
+        let line = line.replace("NAME", NAME);
+        assert!(text.lines().any(|found| found == line), "no {line}: {text}");
+    }
+    metrics.count_successes([("trading", "b", 1_700_000_001.0)], 0);
+    assert_eq!(series(&scrape(), NAME), wanted[1..]);
+}
+
+#[test]
 fn a_scrape_amid_a_count_sees_all_of_it_or_all_of_the_one_before() {
     let counters = FetchCounters::default();
     let metrics = Metrics::new(counters.call_times());

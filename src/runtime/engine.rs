@@ -21,6 +21,7 @@ use super::{
     pass::{Done, after_fault, pass},
     referred::ReferredWatches,
     rolling::underway,
+    successes::Successes,
 };
 use crate::{
     audit,
@@ -44,6 +45,7 @@ struct Engine {
     wanted: HashMap<ObjectKey, Instant>,
     done: mpsc::UnboundedSender<(ObjectKey, Option<Box<Done>>)>,
     referred: ReferredWatches,
+    successes: Successes,
     /// Whether passes are sent out.
     sending: bool,
 }
@@ -70,6 +72,7 @@ pub(super) async fn run(
     context: Arc<Context>,
     watching: &kube::Client,
     namespaces: &[String],
+    successes: Successes,
     leadership: &Leadership,
     ready: Sender<bool>,
     shutdown: impl Future<Output = ()> + Send,
@@ -88,6 +91,7 @@ pub(super) async fn run(
         wanted: HashMap::new(),
         done,
         referred,
+        successes,
         sending: false,
     };
     let (mut started, mut patience) = (false, None);
@@ -105,6 +109,7 @@ pub(super) async fn run(
         if started {
             if !std::mem::replace(&mut engine.sending, true) {
                 engine.count_rollouts();
+                engine.count_successes();
             }
             engine.send_out_due();
         }
@@ -286,10 +291,20 @@ impl Engine {
         }
     }
 
-    fn count(&self) {
+    /// First while statuses say what another process left there.
+    fn count_successes(&mut self) {
+        let beyond = self.successes.count(&self.world, &self.memories);
+        self.context.metrics.count_successes(self.successes.times(), beyond);
+    }
+
+    fn count(&mut self) {
         let (ready, not_ready) = self.world.count_ready();
         self.context.metrics.count_objects(ready, not_ready);
         self.context.metrics.count_reasons(&self.world.reasons());
+        // A process that stands by reads nothing.
+        if self.sending {
+            self.count_successes();
+        }
         let now = Instant::now();
         let held = self.memories.values().flat_map(|memory| &memory.leases.held);
         let near = held.filter(|held| held.is_near_end(now)).count();

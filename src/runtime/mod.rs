@@ -15,6 +15,7 @@ mod referred;
 mod rolling;
 mod rotating;
 mod server;
+mod successes;
 mod syncing;
 mod taking_back;
 mod telling;
@@ -29,7 +30,10 @@ use tokio::{net::TcpListener, sync::watch};
 use tower::{BoxError, Layer, Service, limit::GlobalConcurrencyLimitLayer};
 
 pub use self::leader::Election;
-use self::leader::{Fence, Leadership};
+use self::{
+    leader::{Fence, Leadership},
+    successes::Successes,
+};
 use crate::{
     audit::AuditLog,
     fetch::{Fetcher, KubeCredentials, KubeTokens},
@@ -61,6 +65,8 @@ pub struct Options {
     pub rollouts_per_namespace: Option<usize>,
     /// How many workloads may roll at once in all; `None`: any number.
     pub rollouts: Option<usize>,
+    /// How many BotSecrets have a series of their own in the metrics.
+    pub object_metrics: usize,
     /// Where each call of a manager is written to; `None`: nowhere.
     pub audit_log: Option<AuditLog>,
 }
@@ -159,6 +165,7 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
         election: options.election,
         rollouts_per_namespace: options.rollouts_per_namespace,
         rollouts: options.rollouts,
+        object_metrics: options.object_metrics,
     };
     let ground = Ground { client, watching, unfenced, fence, fetcher, wall: Timestamp::now };
     let result = ground.operate(part, Some(listener), shutdown).await;
@@ -181,6 +188,8 @@ pub struct Part {
     pub rollouts_per_namespace: Option<usize>,
     /// As [`Options::rollouts`].
     pub rollouts: Option<usize>,
+    /// As [`Options::object_metrics`].
+    pub object_metrics: usize,
 }
 
 /// Runs the operator in another world than the machine's: with this for the
@@ -248,7 +257,9 @@ impl Ground {
         let (ready, is_ready) = watch::channel(false);
         let server = listener.map(|listener| tokio::spawn(server::serve(listener, context.clone(), is_ready)));
         let leadership = Leadership::begin(unfenced, &context.operator_namespace, part.election, fence);
-        let result = engine::run(context, &watching, &part.namespaces, &leadership, ready, shutdown).await;
+        let successes = Successes::of(part.object_metrics);
+        let namespaces = &part.namespaces;
+        let result = engine::run(context, &watching, namespaces, successes, &leadership, ready, shutdown).await;
         if let Some(server) = server {
             server.abort();
         }

@@ -58,8 +58,10 @@ pub(super) fn succeeded(context: &Context, observed: &Observed, memory: &mut Mem
     memory.problem = None;
     let now = Instant::now();
     memory.last_success = Some(now);
+    let time = context.now();
+    memory.synced_at = Some(time);
     memory.read_generation = object.metadata.generation;
-    context.metrics.last_success.set(since_epoch(context.now()).as_secs_f64());
+    context.metrics.last_success.set(since_epoch(time).as_secs_f64());
     let period = object.spec.interval().period();
     let tick = period.map(|period| context.clock.next_tick(now, period, &identity(observed)));
     let renewal = memory.renewal.map(|renewal| renewal.due);

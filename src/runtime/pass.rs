@@ -168,10 +168,10 @@ async fn renewed(
 ) -> Outcome {
     match audit::because(Some(Why::RollBack), taking_back::step(context, observed, memory)).await {
         Back::Written(value) => {
-            let (mut outcome, last_success) = (Outcome::default(), memory.last_success);
+            let (mut outcome, last_success, synced_at) = (Outcome::default(), memory.last_success, memory.synced_at);
             *written = Some(applied(context, observed, memory, *value, &mut outcome));
             // Nothing was read.
-            (memory.last_success, memory.next_read) = (last_success, Some(now));
+            (memory.last_success, memory.synced_at, memory.next_read) = (last_success, synced_at, Some(now));
             outcome
         }
         Back::Waiting => {

@@ -135,11 +135,16 @@ fn samples(scrape: &Scrape) -> Samples {
     samples
 }
 
-/// With the target's labels, as Prometheus adds them.
+/// With the target's labels, as Prometheus adds them: those of the series that have the
+/// same name go by another (`honor_labels: false`). No value has a comma in it.
 fn labelled(series: &str, target: &[(&str, String)]) -> String {
     let (name, own) = series.split_once('{').unwrap_or((series, ""));
     let labels = target.iter().map(|(name, value)| format!("{name}=\"{value}\""));
-    let own = own.strip_suffix('}').map(str::to_owned);
+    let own = own.trim_end_matches('}').split(',').filter(|label| !label.is_empty());
+    let own = own.map(|label| {
+        let is_taken = target.iter().any(|(name, _)| label.split_once('=').is_some_and(|(own, _)| own == *name));
+        if is_taken { format!("exported_{label}") } else { label.to_owned() }
+    });
     format!("{name}{{{}}}", labels.chain(own).collect::<Vec<_>>().join(","))
 }
 
@@ -254,6 +259,14 @@ mod tests {
             "1000.5 1001.5 1001.5 1002.5 1002.5 1003.5 1003.5"
         );
         assert_eq!(found["asked_total{namespace=\"one\",pod=\"a\",class=\"a\"}"], "9 1 2 2 3 3 4");
+    }
+
+    #[test]
+    fn a_label_that_the_target_has_too_goes_by_another_name() {
+        let ready = Some("# TYPE ready gauge\nready{namespace=\"trading\",name=\"bot\"} 1\n");
+        let found = series(&[recording(0, vec![scrape(0, ready)])], 15);
+        let wanted = "ready{namespace=\"one\",pod=\"a\",exported_namespace=\"trading\",name=\"bot\"}";
+        assert_eq!(found[wanted], "1 1x2");
     }
 
     #[test]

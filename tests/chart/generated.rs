@@ -20,6 +20,7 @@ const TYPES: &[(&str, &str)] = &[
     ("operator.logFormat", r#"{"enum": ["auto", "human", "json"]}"#),
     ("operator.maxRollouts", r#"{"type": ["integer", "null"], "minimum": 1}"#),
     ("operator.maxRolloutsPerNamespace", r#"{"type": ["integer", "null"], "minimum": 1}"#),
+    ("operator.objectMetrics", r#"{"type": ["integer", "null"], "minimum": 0}"#),
     (
         "operator.storeAddresses",
         r#"{"type": "array", "uniqueItems": true, "items": {"type": "string", "minLength": 1}}"#,

@@ -94,6 +94,7 @@ fn exported() -> String {
     let metrics = Metrics::new(counters.call_times());
     metrics.passed(0.1, Some(Reason::Synced));
     metrics.count_objects(1, 1);
+    metrics.count_successes([("trading", "price-bot", 1.0)], 0);
     metrics.count_reasons(&[(("Ready", Reason::Synced), 1)].into());
     metrics.text(&counters)
 }

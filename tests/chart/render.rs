@@ -121,17 +121,28 @@ fn p10_in_a_listed_namespace_is_granted_what_is_in_the_cluster_less_what_is_of_n
     assert_eq!(leader(&listed), &leader(&wide) | &BTreeSet::from(digest_key));
 }
 
+/// What the operator is told in this variable of its environment.
+fn variable(name: &str, settings: &[&str]) -> Option<String> {
+    let objects = render(settings);
+    let variables = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
+    let mut variables = variables.as_sequence().expect("variables").iter();
+    let found = variables.find(|variable| variable["name"] == name);
+    found.map(|variable| variable["value"].as_str().expect("text").to_owned())
+}
+
 #[test]
 fn the_audit_log_is_off_until_it_is_given_a_place() {
-    let place = |settings: &[&str]| {
-        let objects = render(settings);
-        let variables = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
-        let mut variables = variables.as_sequence().expect("variables").iter();
-        let found = variables.find(|variable| variable["name"] == "BOTSECRET_AUDIT_LOG");
-        found.map(|variable| variable["value"].as_str().expect("text").to_owned())
-    };
+    let place = |settings: &[&str]| variable("BOTSECRET_AUDIT_LOG", settings);
     assert_eq!(place(&[]), None);
     assert_eq!(place(&["--set", "operator.auditLog=-"]).as_deref(), Some("-"));
+}
+
+#[test]
+fn series_of_single_botsecrets_can_be_limited_and_switched_off() {
+    let most = |settings: &[&str]| variable("BOTSECRET_OBJECT_METRICS", settings);
+    assert_eq!(most(&[]), None);
+    assert_eq!(most(&["--set", "operator.objectMetrics=0"]).as_deref(), Some("0"));
+    assert_eq!(most(&["--set", "operator.objectMetrics=2000000"]).as_deref(), Some("2000000"));
 }
 
 #[test]
@@ -143,6 +154,7 @@ fn what_is_not_known_or_makes_no_sense_is_refused() {
         "operator.namespaces={Trading}",
         "operator.logFormat=xml",
         "operator.maxRollouts=0",
+        "operator.objectMetrics=-1",
         "image.digest=sha256:abc",
         "networkPolicy.egress.port=443",
         "admission.apiAudiences[0]=",

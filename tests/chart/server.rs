@@ -31,6 +31,7 @@ async fn every_object_of_every_way_to_set_it_up_is_taken_by_the_api_server() {
         "operator.maxRollouts=20",
         "operator.storeAddresses={vault.example,*.amazonaws.com,10.1.0.0/16}",
         "operator.maxRolloutsPerNamespace=5",
+        "operator.objectMetrics=0",
         "rbac.verify=true",
         "rbac.rollBack=true",
         "podDisruptionBudget.enabled=true",

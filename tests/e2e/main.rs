@@ -8,6 +8,7 @@ mod aside;
 mod audit;
 mod credentials;
 mod generated;
+mod last_success;
 #[path = "../support/kubectl.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod kubectl;

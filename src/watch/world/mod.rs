@@ -165,6 +165,11 @@ impl World {
         reasons
     }
 
+    /// Every BotSecret with its key, by namespace and name.
+    pub fn by_key(&self) -> impl Iterator<Item = (&ObjectKey, &BotSecret)> {
+        self.bot_secrets.iter().map(|(key, object)| (key, &**object))
+    }
+
     /// Every BotSecret.
     pub fn bot_secrets(&self) -> impl Iterator<Item = &BotSecret> {
         self.bot_secrets.iter().map(|(_, object)| &**object)
