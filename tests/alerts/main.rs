@@ -12,6 +12,7 @@ mod bank;
 #[path = "../rollouts/common.rs"]
 #[allow(dead_code, unused_imports, reason = "tests of rollouts use the rest")]
 mod common;
+mod identities;
 mod leases;
 mod managers;
 mod operators;
@@ -82,6 +83,8 @@ cases! {
         "BotSecretStoreThrottled", ManagerThrottles, 20, ["BotSecretStoreThrottled"];
     a_policy_that_is_taken_back_raises_denied_burst_and_nothing_else:
         "BotSecretDeniedBurst", PolicyTakenBack, 4, ["BotSecretDeniedBurst"];
+    an_identity_that_asks_for_the_first_time_raises_first_use_and_nothing_else:
+        "BotSecretFirstUse", IdentityIsNew, 4, ["BotSecretFirstUse"];
     a_workload_that_ends_on_a_new_value_raises_rotation_halted_and_nothing_else:
         "BotSecretRotationHalted", WorkloadFails, 4, ["BotSecretRotationHalted"];
     a_workload_that_may_not_be_patched_raises_rollout_stuck_and_nothing_else:
@@ -101,6 +104,11 @@ cases! {
     a_pass_that_ends_in_a_panic_raises_fault_and_nothing_else:
         "BotSecretFault", OperatorPanics, 4, ["BotSecretFault"];
 }
+
+/// An operator reads without a reason only by a defect of its own, which nothing that
+/// breaks around it brings about. So this is only seen to stay silent here; made-up numbers
+/// raise it in tests/monitoring.
+const NEVER_RAISED: [&str; 1] = ["BotSecretUnexplainedRead"];
 
 /// When what breaks in many installations at once is looked at.
 const TOGETHER: u64 = 4;
@@ -151,7 +159,10 @@ fn each_alert_has_a_case_that_raises_it_and_each_case_an_alert() -> Result {
     let alerts: Vec<_> = CASES.iter().map(|case| case.alert.to_owned()).collect();
     let each: BTreeSet<_> = alerts.iter().cloned().collect();
     ensure!(each.len() == alerts.len(), "two cases of one alert: {alerts:?}");
-    let known: BTreeSet<_> = severities()?.into_keys().collect();
+    let mut known: BTreeSet<_> = severities()?.into_keys().collect();
+    for alert in NEVER_RAISED {
+        ensure!(known.remove(alert), "{alert} is no alert");
+    }
     assert_eq!(each, known);
     for case in CASES {
         let raises_it = case.fires.iter().any(|(alert, _)| *alert == case.alert);

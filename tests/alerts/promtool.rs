@@ -112,6 +112,10 @@ fn series_of(recording: &Recording, start: u64, slots: u64) -> Vec<Value> {
         let values: Vec<_> =
             seen.iter().map(|samples| samples.and_then(|samples| samples.get(name)).copied()).collect();
         let mut words = told(&values);
+        let blanks = words.iter().take_while(|word| *word == "_").count();
+        if blanks > 1 {
+            drop(words.splice(..blanks, [format!("_x{blanks}")]));
+        }
         words.extend(going_on(&values, rhythm, more));
         json!({ "series": labelled(name, &recording.labels), "values": words.join(" ") })
     });
@@ -287,7 +291,7 @@ mod tests {
         late.labels[1].1 = "b".to_owned();
         let found = series(&[early, late], 15);
         assert_eq!(found["ready{namespace=\"one\",pod=\"a\"}"], "1 2 2x1");
-        assert_eq!(found["ready{namespace=\"one\",pod=\"b\"}"], "_ _ 3 3x0");
+        assert_eq!(found["ready{namespace=\"one\",pod=\"b\"}"], "_x2 3 3x0");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream};
 use tokio::sync::OnceCell;
 
-use crate::{leases, managers, operators, rotations, scraper::Scene, support::Result};
+use crate::{identities, leases, managers, operators, rotations, scraper::Scene, support::Result};
 
 /// So many at once: two cores can do no more in time.
 const AT_ONCE: usize = 7;
@@ -42,6 +42,7 @@ scenes! {
     LeaseOfAnother = operators::leaderless,
     OperatorDead = operators::dead,
     OperatorPanics = operators::faulty,
+    IdentityIsNew = identities::new,
 }
 
 type Played = BTreeMap<Broken, std::result::Result<Scene, String>>;

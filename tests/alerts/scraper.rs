@@ -120,6 +120,14 @@ impl Scraper {
         }
     }
 
+    /// As if so much time had passed since the last answer, in which all stayed as it was:
+    /// everything so far was so much earlier.
+    pub fn let_pass(&self, time: Duration) {
+        for scrape in self.scrapes.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            scrape.at = scrape.at.saturating_sub(time);
+        }
+    }
+
     /// Asks until something else is over.
     pub async fn during<T>(&self, what: impl Future<Output = Result<T>>) -> Result<T> {
         let mut what = pin!(what);
