@@ -298,7 +298,7 @@ fn whatever_is_read_is_read_for_the_fact_that_makes_it_due_and_what_no_fact_does
     };
     let ending = || Renewal::of_new(now + Duration::from_secs(30), now);
     let once = observed(&json!({ "spec": { "refreshInterval": "0" } }));
-    for (observed, memory, at, wanted) in [
+    for (observed, memory, at, wanted) in vec![
         (as_is(), synced(now), later, Some(Why::Refresh)),
         (as_is(), Memory::default(), now, Some(Why::Start)),
         (new, Memory::default(), now, Some(Why::Spec)),

@@ -13,7 +13,10 @@ use prometheus_client::{
 
 /// One series for each set of labels, in the order in which they were counted.
 #[derive(Clone, Debug)]
-pub(super) struct Gauges<L, V>(Arc<Mutex<Arc<Vec<(L, V)>>>>);
+pub(super) struct Gauges<L, V>(Arc<Mutex<Count<L, V>>>);
+
+/// Who reads one keeps it, while the next takes its place.
+type Count<L, V> = Arc<Vec<(L, V)>>;
 
 impl<L, V> Default for Gauges<L, V> {
     fn default() -> Self {
@@ -28,7 +31,7 @@ impl<L, V> Gauges<L, V> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(series);
     }
 
-    fn get(&self) -> Arc<Vec<(L, V)>> {
+    fn get(&self) -> Count<L, V> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

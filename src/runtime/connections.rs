@@ -2,19 +2,16 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use hyper::{Request, Response, Uri, body::Incoming};
+use hyper::{Request, Response, body::Incoming};
+use hyper_timeout::TimeoutConnector;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use kube::client::{Body, ClientBuilder, ConfigExt};
-use tokio::time::timeout;
-use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn, util::BoxService};
+use tower::{BoxError, ServiceBuilder, service_fn, util::BoxService};
 
-use crate::{
-    deadline::API_DEADLINE,
-    short_lived::{LIFE, ShortLived},
-};
+use crate::short_lived::{LIFE, ShortLived};
 
 /// What speaks to the API server.
 pub(super) type ApiService = BoxService<Request<Body>, Response<Incoming>, BoxError>;
@@ -25,17 +22,14 @@ pub(super) type ApiService = BoxService<Request<Body>, Response<Incoming>, BoxEr
 pub(super) fn short_lived(config: &kube::Config) -> kube::Result<ClientBuilder<ApiService>> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
-    let patience = config.connect_timeout.unwrap_or(API_DEADLINE);
-    // Shared by all pools, so that those that follow resume its TLS sessions.
-    let connector = ServiceExt::<Uri>::map_future(
-        config.rustls_https_connector_with_connector(tcp)?,
-        // In a box, since pools want to move it.
-        move |connecting| {
-            Box::pin(async move {
-                timeout(patience, connecting).await.unwrap_or_else(|elapsed| Err(BoxError::from(elapsed)))
-            })
-        },
-    );
+    // Shared by all pools, so that those that follow resume its TLS sessions. Its limits
+    // are those of kube: a connection that a network lost is silent for ever, and a watch
+    // on it would be.
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let make = move || Ok::<_, Infallible>(Client::builder(TokioExecutor::new()).build::<_, Body>(connector.clone()));
     let Ok(clients) = ShortLived::new(LIFE, make);
     let clients = Arc::new(clients);
