@@ -149,7 +149,7 @@ impl PodStatusView {
         };
         PodHealth {
             ready: self.conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True"),
-            restarts: containers().map(|container| container.restart_count).sum(),
+            restarts: containers().fold(0_i32, |all, container| all.saturating_add(container.restart_count)),
             crash_looping: containers().any(held_back),
             last_started: containers().filter_map(|one| one.state.running.as_ref()?.started_at).max(),
         }

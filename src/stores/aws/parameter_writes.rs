@@ -89,7 +89,8 @@ impl ParameterStore {
         let call = client.put_parameter().name(place.name).value("");
         let failed = |error| self.regions.failed(place.region, refusal(&error, PUT));
         let answer = unheard(call.customize().mutate_request(with_body(body)).send()).await.map_err(failed)?;
-        if answer.version == held.version + 1 { Ok(()) } else { Err(covered(held.version, answer.version)) }
+        let is_next = held.version.checked_add(1) == Some(answer.version);
+        if is_next { Ok(()) } else { Err(covered(held.version, answer.version)) }
     }
 
     /// What the parameter is.
