@@ -117,8 +117,12 @@ fn static_credentials(keys: &Keys) -> Credentials {
     Credentials::new(keys.id.expose(), keys.secret.expose(), token, None, "secretRef")
 }
 
-fn granted(issued: Option<StsCredentials>, asked: Instant) -> Result<Granted, StoreError> {
-    let issued = issued.ok_or_else(|| unavailable("STS answered without credentials"))?;
+/// What STS issued. The SDK makes empty text of a part that is not there.
+pub(super) fn granted(issued: Option<StsCredentials>, asked: Instant) -> Result<Granted, StoreError> {
+    let is_whole = |issued: &StsCredentials| {
+        [&issued.access_key_id, &issued.secret_access_key, &issued.session_token].iter().all(|part| !part.is_empty())
+    };
+    let issued = issued.filter(is_whole).ok_or_else(|| unavailable("STS answered without credentials"))?;
     let end = SystemTime::try_from(issued.expiration).map_err(|_| unavailable("STS answered without an end"))?;
     let expires = asked + left(end).min(LIFE);
     let credentials =
