@@ -1,6 +1,6 @@
 //! Durations as Go and so Kubernetes write them, such as `1m30s`.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -40,17 +40,52 @@ fn parse(text: &str) -> Option<Duration> {
     }
 }
 
+/// As the definitions' rules have it, some of them without hours.
+#[cfg(any(test, fuzzing))]
+pub(crate) const ADMITTED: &str = "^([0-9]{1,6}([.][0-9]{1,3})?(ms|s|m|h)){1,4}$";
+
+/// The largest number that the definitions take with a unit.
+const MOST: u64 = 999_999;
+
 fn as_text<S: Serializer>(duration: Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&written(duration))
+}
+
+/// In seconds, as kube writes durations, wherever the definitions take that: numbers of
+/// six digits, and three after the point. Otherwise in as many parts as it needs.
+fn written(duration: Duration) -> String {
+    let is_whole = duration.subsec_nanos().is_multiple_of(1_000_000);
+    if duration.as_secs() <= MOST && (is_whole || duration.as_secs() == 0) {
+        return in_one_unit(duration);
+    }
+    let (mut hours, seconds) = (duration.as_secs() / 3600, duration.as_secs() % 3600);
+    let mut text = String::new();
+    while hours > 0 {
+        // The rules of the definitions know no more than 292 years, however written.
+        let part = if hours > 3 * MOST { hours } else { hours.min(MOST) };
+        let _ = write!(text, "{part}h");
+        hours -= part;
+    }
+    let below = Duration::from_nanos(duration.subsec_nanos().into());
+    let seconds = Duration::from_secs(seconds);
+    let rest = if is_whole { vec![seconds + below] } else { vec![seconds, below] };
+    for part in rest.into_iter().filter(|part| !part.is_zero()) {
+        text.push_str(&in_one_unit(part));
+    }
+    text
+}
+
+fn in_one_unit(duration: Duration) -> String {
     if duration.is_zero() {
         // kube writes "0ns", whose unit the definitions do not take.
-        return serializer.serialize_str("0s");
+        return "0s".to_owned();
     }
     if duration < Duration::from_millis(1) {
         // kube writes "µs" and "ns", which they do not take either.
         let digits = format!("{:06}", duration.subsec_nanos());
-        return serializer.serialize_str(&format!("0.{}ms", digits.trim_end_matches('0')));
+        return format!("0.{}ms", digits.trim_end_matches('0'));
     }
-    kube::core::Duration::from(duration).serialize(serializer)
+    kube::core::Duration::from(duration).to_string()
 }
 
 /// How long something may take.
@@ -148,8 +183,13 @@ impl JsonSchema for Interval {
 
 #[cfg(test)]
 mod tests {
-    use super::{Interval, parse};
-    use std::time::Duration;
+    use std::{fmt::Write as _, time::Duration};
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::{ADMITTED, Interval, parse, written};
+    use crate::api::definitions;
 
     #[test]
     fn zero_may_be_written_as_a_number_or_as_text() {
@@ -200,6 +240,60 @@ mod tests {
             [format!("{digits}s"), format!("1.{digits}s"), format!("{}h", u64::MAX), "1s-3s".into(), "1é".into()]
         {
             assert!(parse(&text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_definitions_admit_durations_of_the_form_that_is_written() {
+        let rules = serde_json::to_string(&definitions()).expect("JSON");
+        let without_hours = ADMITTED.replace("|h)", ")");
+        let all = rules.matches("[0-9]{1,6}([.][0-9]{1,3})?").count();
+        let (known, short) = (rules.matches(ADMITTED).count(), rules.matches(&without_hours).count());
+        assert!(known > 0 && short > 0 && known + short == all, "{known} and {short} of {all}");
+    }
+
+    #[test]
+    fn what_is_too_long_to_be_written_in_seconds_is_written_in_hours_as_well() {
+        for (text, again) in [
+            ("999999s", "999999s"),
+            ("1000000s", "277h2800s"),
+            ("2160h", "2160h"),
+            ("999999.999ms", "999s999.999ms"),
+            ("1h0.001ms", "1h0.001ms"),
+            ("277h46m39.001s", "999999.001s"),
+            ("277h46m40.5s", "277h2800.5s"),
+            ("999999h999999m999999s999999.999ms", "999999h16944h2538s999.999ms"),
+        ] {
+            let duration = parse(text).expect(text);
+            assert_eq!(written(duration), again, "{text}");
+            assert_eq!(parse(again), Some(duration), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_definitions_admit_is_written_as_they_admit_it(
+            parts in prop::collection::vec((0_u32..1_000_000, 0_usize..4, 0_u32..1000, "ms|s|m"), 1..4),
+            hours in 0_u32..1_000_000,
+        ) {
+            let mut text = format!("{hours}h");
+            for (whole, digits, fraction, unit) in parts {
+                let fraction = format!(".{fraction:03}");
+                let fraction = if digits == 0 { "" } else { &fraction[..=digits] };
+                let _ = write!(text, "{whole}{fraction}{unit}");
+            }
+            let admitted = Regex::new(ADMITTED).expect("a pattern");
+            prop_assert!(admitted.is_match(&text), "{}", text);
+            let duration = parse(&text).expect("a duration");
+            let again = written(duration);
+            prop_assert!(admitted.is_match(&again), "{} became {}", text, again);
+            prop_assert_eq!(parse(&again), Some(duration));
+        }
+
+        #[test]
+        fn every_duration_is_read_as_it_was_written(milliseconds: u64, nanoseconds in 0_u32..1_000_000) {
+            let duration = Duration::from_millis(milliseconds >> 1) + Duration::from_nanos(nanoseconds.into());
+            prop_assert_eq!(parse(&written(duration)), Some(duration));
         }
     }
 }

@@ -19,6 +19,8 @@ pub use bot_secret::{
     Rollout, Rotation, RotationSchedule, SecretType, StoreKind, StoreRef, Target, Template, TemplateMergePolicy,
     Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
+#[cfg(any(test, fuzzing))]
+pub(crate) use duration::ADMITTED;
 pub use duration::{Interval, Timeout};
 pub use emergency::{EmergencyPhase, EmergencyStatus, LONGEST_REASON, RotateRequest, legible};
 pub use names::{
