@@ -168,7 +168,7 @@ impl FromStr for Namespace {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Namespaces(Vec<String>);
+pub(super) struct Namespaces(pub(super) Vec<String>);
 
 impl FromStr for Namespaces {
     type Err = String;

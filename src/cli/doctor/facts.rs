@@ -180,10 +180,14 @@ async fn server(client: &Client) -> Known<(Option<Timestamp>, String)> {
     let request = request.map_err(|_| Unknown::Failed("the API server's version".to_owned()))?;
     let answer = asked("the API server's version", client.send(request)).await?;
     let date = answer.headers().get("date").and_then(|value| value.to_str().ok());
-    // RFC 9110 writes GMT, which RFC 2822 knows as well.
-    let time = date.and_then(|text| rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
+    let time = date.and_then(time_of);
     let version = asked("the API server's version", client.apiserver_version()).await?;
     Ok((time, format!("{}.{}", version.major, version.minor)))
+}
+
+/// RFC 9110 writes GMT, which RFC 2822 knows as well.
+pub(super) fn time_of(date: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
 }
 
 async fn policies_served(client: &Client) -> Known<bool> {
@@ -241,30 +245,36 @@ async fn namespace(client: &Client, place: Where<'_>) -> Known<Option<String>> {
 
 async fn operator(client: &Client, place: Where<'_>) -> Known<Option<Operator>> {
     let api = Api::<Deployment>::namespaced(client.clone(), place.namespace);
-    let Some(found) = get(api, place.name, "get deployments").await? else { return Ok(None) };
+    Ok(get(api, place.name, "get deployments").await?.map(operator_of))
+}
+
+pub(super) fn operator_of(found: Deployment) -> Operator {
     let (spec, status) = (found.spec.unwrap_or_default(), found.status.unwrap_or_default());
     let pod = spec.template.spec.unwrap_or_default();
     let container = pod.containers.into_iter().next().unwrap_or_default();
     let namespaces = container.env.into_iter().flatten().find(|one| one.name == "BOTSECRET_NAMESPACES");
     let namespaces = namespaces.and_then(|one| one.value).unwrap_or_default();
-    Ok(Some(Operator {
+    Operator {
         replicas: spec.replicas.unwrap_or(1),
         ready: status.ready_replicas.unwrap_or(0),
         image: container.image.unwrap_or_default(),
         account: pod.service_account_name.unwrap_or_else(|| "default".to_owned()),
         namespaces: namespaces.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect(),
-    }))
+    }
 }
 
 async fn leader(client: &Client, place: Where<'_>) -> Known<Option<Leader>> {
     let api = Api::<Lease>::namespaced(client.clone(), place.namespace);
-    let Some(found) = get(api, place.name, "get leases").await? else { return Ok(None) };
-    let spec = found.spec.unwrap_or_default();
-    Ok(Some(Leader {
+    Ok(get(api, place.name, "get leases").await?.map(leader_of))
+}
+
+pub(super) fn leader_of(lease: Lease) -> Leader {
+    let spec = lease.spec.unwrap_or_default();
+    Leader {
         holder: spec.holder_identity.unwrap_or_default(),
         renewed: spec.renew_time.map(|time| time.0),
         lasts: Duration::from_secs(spec.lease_duration_seconds.and_then(|one| u64::try_from(one).ok()).unwrap_or(15)),
-    }))
+    }
 }
 
 async fn policies(client: &Client) -> Known<BTreeSet<String>> {
@@ -280,12 +290,14 @@ async fn audiences(client: &Client, place: Where<'_>) -> Known<(Option<Vec<Strin
     let api = Api::<ConfigMap>::namespaced(client.clone(), place.namespace);
     let listed = get(api, &name, "get configmaps").await?;
     let listed = listed.and_then(|map| map.data?.remove("apiAudiences"));
-    let listed = listed.map(|text| {
-        let names = text.split(['\n', ',']).map(str::trim).filter(|name| !name.is_empty());
-        names.map(str::to_owned).collect()
-    });
+    let listed = listed.map(|text| audiences_in(&text));
     let token = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/token").unwrap_or_default();
     Ok((listed, own_audiences::of_token(&token)))
+}
+
+pub(super) fn audiences_in(text: &str) -> Vec<String> {
+    let names = text.split(['\n', ',']).map(str::trim).filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 async fn rights(client: &Client, place: Where<'_>, operator: &Operator) -> Known<Vec<Right>> {

@@ -99,7 +99,12 @@ impl Reader {
             let asked = Asked { permission: GET, principal: &self.principal, version: Some(&version) };
             return Err(errors::refused_read(&answer, &asked).class);
         }
-        let about: Result<Version, _> = serde_json::from_slice(&answer.body);
-        about.map(|about| about.create_time).map_err(|_| ErrorClass::Unavailable)
+        made(&answer.body).ok_or(ErrorClass::Unavailable)
     }
+}
+
+/// When a version was made, by what is said about it.
+pub(super) fn made(body: &[u8]) -> Option<Timestamp> {
+    let about: Version = serde_json::from_slice(body).ok()?;
+    Some(about.create_time)
 }

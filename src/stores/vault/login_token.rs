@@ -28,7 +28,7 @@ struct Found {
 /// What a token says of itself.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Token {
+pub(super) struct Token {
     ttl: u64,
     creation_ttl: u64,
     period: Option<u64>,
@@ -63,9 +63,7 @@ pub(super) async fn adopt(wire: &Wire, token: &SecretText, pace: &Pace) -> Resul
             return Err(answers::refusal(&answer, &doing));
         }
     }
-    // Parse errors are dropped: they may quote the token, which the answer
-    // repeats.
-    let Found { data } = serde_json::from_slice(&answer.body).map_err(|_| unavailable(NOT_VAULTS))?;
+    let data = looked_up(&answer.body)?;
     let mut life = data.life();
     if data.is_to_be_renewed() {
         // Where that fails it is used for as long as it lives.
@@ -81,14 +79,25 @@ pub(super) async fn adopt(wire: &Wire, token: &SecretText, pace: &Pace) -> Resul
     Ok(LoggedIn { token, expires: asked + life, accessor: data.accessor })
 }
 
+/// Parse errors are dropped: they may quote the token, which the answer repeats.
+pub(super) fn looked_up(body: &[u8]) -> Result<Token, StoreError> {
+    let Found { data } = serde_json::from_slice(body).map_err(|_| unavailable(NOT_VAULTS))?;
+    Ok(data)
+}
+
 async fn renew(wire: &Wire, token: &SecretText, pace: &Pace) -> Option<Duration> {
     let answer = wire.send(&Ask::post("auth/token/renew-self", json!({})), Some(token), pace).await.ok()?;
-    let renewed: Renewed = serde_json::from_slice(&answer.body).ok().filter(|_| answer.status.is_success())?;
+    granted(&answer.body).filter(|_| answer.status.is_success())
+}
+
+/// For how long a token was renewed.
+pub(super) fn granted(body: &[u8]) -> Option<Duration> {
+    let renewed: Renewed = serde_json::from_slice(body).ok()?;
     Some(Duration::from_secs(renewed.auth?.lease_duration).min(ENDLESS))
 }
 
 impl Token {
-    fn life(&self) -> Duration {
+    pub(super) fn life(&self) -> Duration {
         // Root tokens and their like.
         if self.ttl == 0 && self.expire_time.is_none() {
             return ENDLESS;
@@ -96,7 +105,7 @@ impl Token {
         Duration::from_secs(self.ttl).min(ENDLESS)
     }
 
-    fn is_to_be_renewed(&self) -> bool {
+    pub(super) fn is_to_be_renewed(&self) -> bool {
         let whole = self.period.unwrap_or(0).max(self.creation_ttl);
         self.renewable == Some(true) && self.ttl.saturating_mul(3) < whole.saturating_mul(2)
     }

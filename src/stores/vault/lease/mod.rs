@@ -110,10 +110,7 @@ impl Holder {
             }
             _ => return Err(self.refusal(&answer, ask, "update")),
         }
-        let renewed: Renewed = serde_json::from_slice(&answer.body).map_err(|_| unavailable(NOT_VAULTS))?;
-        let granted =
-            if of_lease { Some(renewed.lease_duration) } else { renewed.auth.map(|auth| auth.lease_duration) };
-        granted.map(seconds).ok_or_else(|| unavailable(NOT_VAULTS))
+        granted(&answer.body, of_lease)
     }
 
     async fn revoked(&self, ask: &Ask) -> Result<Revoked, StoreError> {
@@ -126,6 +123,13 @@ impl Holder {
             _ => Err(self.refusal(&answer, ask, "update")),
         }
     }
+}
+
+/// For how long a lease, or the login that holds it, was renewed.
+pub(super) fn granted(body: &[u8], of_lease: bool) -> Result<Duration, StoreError> {
+    let renewed: Renewed = serde_json::from_slice(body).map_err(|_| unavailable(NOT_VAULTS))?;
+    let granted = if of_lease { Some(renewed.lease_duration) } else { renewed.auth.map(|auth| auth.lease_duration) };
+    granted.map(seconds).ok_or_else(|| unavailable(NOT_VAULTS))
 }
 
 #[derive(Deserialize)]
