@@ -80,6 +80,19 @@ fn again(template: &str, input: &[u8]) {
     }
 }
 
+/// What one template makes of a text another makes of it as well, where both can.
+fn same(templates: [&str; 2], input: &[u8]) {
+    let [one, other] = templates;
+    if let Ok(made) = rendered(one, &[("V", input)])
+        && let Ok(also) = rendered(other, &[("V", input)])
+    {
+        assert_eq!(made.into_exposed(), also.into_exposed(), "{one} and {other}");
+    }
+}
+
+/// Longer ones may cost more than one template may.
+const SHORT: usize = 512;
+
 /// JSON in templates.
 pub(crate) fn json(input: &[u8]) {
     // A number whose spelling cannot be kept becomes text, and that stays.
@@ -92,11 +105,17 @@ pub(crate) fn json(input: &[u8]) {
         let same = rendered("{{ ({'a': V} | tojson | fromjson).a }}", &[("V", input)]);
         assert_eq!(same.map(SecretBytes::into_exposed), Ok(input.to_vec()));
     }
+    same(["{{ V | fromjson | tojson }}", "{{ V | fromjson | toyaml | fromyaml | tojson }}"], input);
 }
 
 /// YAML in templates.
 pub(crate) fn yaml(input: &[u8]) {
     again("{{ V | fromyaml | toyaml }}", input);
+    same(["{{ V | fromyaml | tojson }}", "{{ V | fromyaml | toyaml | fromyaml | tojson }}"], input);
+    if input.len() <= SHORT && std::str::from_utf8(input).is_ok() {
+        let kept = rendered("{{ ({'a': V} | toyaml | fromyaml).a }}", &[("V", input)]);
+        assert_eq!(kept.map(SecretBytes::into_exposed), Ok(input.to_vec()));
+    }
     let _ = rendered("{{ V | fromyaml | tojson }}", &[("V", input)]);
     let _ = rendered("{{ {'a': V} | dotenv }}{{ {'a': V, 'b': V} | toyaml }}", &[("V", input)]);
 }
@@ -126,6 +145,37 @@ pub(crate) fn pkcs12(input: &[u8]) {
         let text = std::str::from_utf8(made.expose()).expect("PEM is text");
         assert_eq!(blocks::blocks(text, wanted).collect::<String>(), text);
     }
+}
+
+/// A password, and PEM: the file that is made of both holds what the PEM does, and is
+/// the same each time.
+pub(crate) fn pkcs12_made(input: &[u8]) {
+    let Some((password, pem)) = split(input) else { return };
+    let data: [(&str, &[u8]); 2] = [("PEM", pem), ("PASSWORD", password.as_bytes())];
+    let template = "{{ pkcs12(key=PEM, certificates=PEM, password=PASSWORD, name='price bot') }}";
+    let Ok(file) = rendered(template, &data) else { return };
+    let again = rendered(template, &data);
+    assert!(again.is_ok_and(|again| again == file), "a refresh is no rotation");
+    let data: [(&str, &[u8]); 2] = [("FILE", file.expose()), ("PASSWORD", password.as_bytes())];
+    let read = |template| {
+        let made = rendered(template, &data).expect("what was written is read");
+        String::from_utf8(made.into_exposed()).expect("PEM is text")
+    };
+    let text = std::str::from_utf8(pem).expect("it was read as text");
+    let all = |text: &str, wanted| blocks::blocks(text, wanted).map(|block| der(&block)).collect::<Vec<_>>();
+    let certificates = read("{{ FILE | pkcs12_certificates(PASSWORD) | join }}");
+    assert_eq!(all(&certificates, Wanted::Certificates), all(text, Wanted::Certificates));
+    let key = read("{{ FILE | pkcs12_key(PASSWORD) }}");
+    let first = |text: &str| all(text, Wanted::Keys).into_iter().next().flatten().expect("a key");
+    let (written, given) = (first(&key), first(text));
+    // A key of an older form lies within one of PKCS#8.
+    assert!(given.is_empty() || written.windows(given.len()).any(|part| part == given));
+}
+
+/// What a block of PEM holds.
+fn der(block: &str) -> Option<Vec<u8>> {
+    let body: String = block.lines().filter(|line| !line.starts_with("-----")).collect();
+    STANDARD.decode(body).ok()
 }
 
 /// A property, and a remote secret in each of its shapes.

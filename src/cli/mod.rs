@@ -6,6 +6,8 @@ mod cluster;
 mod completion;
 pub mod crds;
 mod doctor;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod logging;
 pub mod operator;
 mod rotate;

@@ -11,8 +11,9 @@ mod corpus;
 mod kubernetes;
 mod records;
 mod words;
+mod workloads;
 
-use crate::{build, stores};
+use crate::{build, cli, stores};
 
 /// Stands for a secret: where it is among what is read, no error may show it.
 pub(crate) const CANARY: &str = "canary-0c9f";
@@ -39,11 +40,14 @@ pub const TARGETS: &[Target] = &[
     target("aws", 4096, stores::fuzzing::aws),
     #[cfg(feature = "azure")]
     target("azure", 8192, stores::fuzzing::azure),
+    target("bundles", 8192, stores::fuzzing::bundles),
     #[cfg(feature = "azure")]
     target("challenges", 1024, stores::fuzzing::challenges),
     target("crds", 8192, kubernetes::resources),
     target("decoding", 4096, build::fuzzing::decoding),
+    target("doctor", 8192, cli::fuzzing::doctor),
     target("durations", 128, words::durations),
+    target("flags", 512, cli::fuzzing::flags),
     #[cfg(feature = "gcp")]
     target("gcp", 8192, stores::fuzzing::gcp),
     target("json", 4096, build::fuzzing::json),
@@ -51,16 +55,26 @@ pub const TARGETS: &[Target] = &[
     target("names", 512, stores::fuzzing::names),
     #[cfg(feature = "oauth2")]
     target("oauth2", 4096, stores::fuzzing::oauth2),
+    #[cfg(feature = "aws")]
+    target("parameters", 4096, stores::fuzzing::parameters),
     target("pem", 8192, build::fuzzing::pem),
     target("pkcs12", 4096, build::fuzzing::pkcs12),
+    target("pkcs12_made", 4096, build::fuzzing::pkcs12_made),
     target("properties", 4096, build::fuzzing::properties),
     target("records", 4096, records::records),
     target("redaction", 1024, words::redaction),
     target("rewrites", 2048, build::fuzzing::rewrites),
+    target("schedules", 256, words::schedules),
+    #[cfg(feature = "aws")]
+    target("secrets", 4096, stores::fuzzing::secrets),
+    #[cfg(feature = "aws")]
+    target("sts", 4096, stores::fuzzing::sts),
     target("templates", 2048, build::fuzzing::templates),
+    target("tokens", 1024, records::tokens),
     #[cfg(feature = "vault")]
     target("vault", 8192, stores::fuzzing::vault),
     target("windows", 1024, words::windows),
+    target("workloads", 8192, workloads::workloads),
     target("write_back", 4096, stores::fuzzing::write_back),
     target("yaml", 4096, build::fuzzing::yaml),
 ];

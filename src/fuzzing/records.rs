@@ -3,7 +3,9 @@
 
 use std::sync::LazyLock;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::{
     api::{LONGEST_REASON, LeaseStatus, Revision, RotateRequest, State},
@@ -39,6 +41,23 @@ pub(super) fn records(input: &[u8]) {
     }
     assert!(own_audiences::of_token(text).iter().map(String::len).sum::<usize>() <= text.len());
     leases(text);
+}
+
+/// The claims of a token: its audiences are what another parser reads there.
+pub(super) fn tokens(claims: &[u8]) {
+    let token = format!("e30.{}.c2ln\n", URL_SAFE_NO_PAD.encode(claims));
+    let audiences = own_audiences::of_token(&token);
+    assert_eq!(own_audiences::of_token(&format!(" {token}")), audiences);
+    let Ok(claims) = serde_json::from_slice::<Value>(claims) else { return };
+    // What is a list instead has its fields by their places.
+    if audiences.is_empty() || !claims.is_object() {
+        return;
+    }
+    let listed: Vec<&str> = match &claims["aud"] {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        name => name.as_str().into_iter().collect(),
+    };
+    assert_eq!(audiences, listed);
 }
 
 /// What is on record of a credential: only what was written here counts.

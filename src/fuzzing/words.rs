@@ -1,37 +1,78 @@
 //! What people write in single fields, and what may be repeated of what was said.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::LazyLock, time::Duration};
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use jiff::Timestamp;
+use croner::parser::CronParser;
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use regex::Regex;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::split;
 use crate::{
-    api::{Interval, Timeout, Window},
-    apply, candidate, redact,
+    api::{self, Interval, RotationSchedule, Timeout, Window},
+    apply, candidate, plan, redact,
     rollout::{Opening, opening},
     secret::{SecretBytes, SecretData},
 };
 
-/// As the definitions have it.
-const MOST_WINDOWS: usize = 10;
+/// Fewer than the definitions take: each is looked at for a year of moments.
+const MOST_WINDOWS: usize = 3;
 
-/// Durations: what is written is what was read.
+/// 200 years; what is longer in microseconds is no duration of the API server's.
+const LONGEST_ADMITTED: Duration = Duration::from_secs(200 * 365 * 24 * 3600);
+
+static ADMITTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(api::ADMITTED).expect("a pattern"));
+
+/// Durations: what is written is what was read, in a form that the definitions take.
 pub(super) fn durations(input: &[u8]) {
-    fn again<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(text: &str) {
+    fn again<T>(text: &str, life: impl FnOnce(T) -> Duration)
+    where
+        T: Serialize + DeserializeOwned + PartialEq + Copy + std::fmt::Debug,
+    {
         let Ok(read) = serde_json::from_value::<T>(text.into()) else { return };
-        let written = serde_json::to_value(&read).expect("text");
+        let written = serde_json::to_value(read).expect("text");
+        if ADMITTED.is_match(text) && life(read) <= LONGEST_ADMITTED {
+            assert!(written.as_str().is_some_and(|written| ADMITTED.is_match(written)), "{text} became {written}");
+        }
         let read_again: T = serde_json::from_value(written).expect("what was written is read");
         assert_eq!(read_again, read);
     }
     let Ok(text) = std::str::from_utf8(input) else { return };
-    again::<Interval>(text);
-    again::<Timeout>(text);
+    again(text, |Interval(life)| life);
+    again(text, |Timeout(life)| life);
     let _ = serde_json::from_str::<Interval>(text);
+}
+
+/// Whether the definitions take it.
+fn is_schedule(cron: &str) -> bool {
+    cron.len() <= 100 && cron.split(' ').count() == 5
+}
+
+/// Whether it comes less than once in forty years, if ever. The library looks for such a
+/// day in thousands of years, which takes it milliseconds: a test of its own bounds that.
+fn is_rare(cron: &str) -> bool {
+    let from: Timestamp = "4960-01-01T00:00:00Z".parse().expect("a time");
+    let parsed = CronParser::new().parse(cron);
+    parsed.is_ok_and(|cron| cron.find_next_occurrence(&from.to_zoned(TimeZone::UTC), false).is_err())
+}
+
+/// Schedules of rotations: the next one lies ahead, and is the next one until it comes.
+pub(super) fn schedules(input: &[u8]) {
+    let Some((since, schedule)) = split(input) else { return };
+    let Ok(since) = since.parse::<Timestamp>() else { return };
+    let Ok(schedule) = serde_json::from_slice::<RotationSchedule>(schedule) else { return };
+    if !is_schedule(&schedule.cron) || is_rare(&schedule.cron) {
+        return;
+    }
+    let Ok(Some(next)) = plan::first_after(&schedule, since) else { return };
+    assert!(next > since, "{next} is not after {since}");
+    if let Ok(before) = next.checked_sub(SignedDuration::from_secs(1)) {
+        assert_eq!(plan::first_after(&schedule, before), Ok(Some(next)));
+    }
 }
 
 /// Windows: the moment at which workloads may roll is one, and lies ahead.
@@ -39,9 +80,9 @@ pub(super) fn windows(input: &[u8]) {
     let Some((now, windows)) = split(input) else { return };
     let Ok(now) = now.parse::<Timestamp>() else { return };
     let Ok(mut windows) = serde_json::from_slice::<Vec<Window>>(windows) else { return };
-    // What the API server refuses is never looked at.
-    windows.retain(|window| window.schedule.len() <= 100 && window.schedule.split(' ').count() == 5);
     windows.truncate(MOST_WINDOWS);
+    // What the API server refuses is never looked at.
+    windows.retain(|window| is_schedule(&window.schedule) && !is_rare(&window.schedule));
     if let Ok(Opening::Closed(Some(opens))) = opening(&windows, now) {
         assert!(opens > now, "{opens} is not after {now}");
         assert_eq!(opening(&windows, opens), Ok(Opening::Open));

@@ -14,4 +14,6 @@ pub use due::{Due, due, is_synced, is_tried, refresh_requested, why};
 pub use memory::{BackNotes, CandidateNotes, Memory, Refused, Repairs};
 pub use queue::Queue;
 pub use renewal::Renewal;
+#[cfg(any(test, fuzzing))]
+pub(crate) use rotation::first_after;
 pub use rotation::{Asked, AtSource, Look, RotationNotes, ScheduleError, Step, Turn, Wanted, look, next_step, turn};

@@ -300,7 +300,7 @@ fn after(since: Timestamp, period: Duration) -> Option<Timestamp> {
     since.checked_add(SignedDuration::try_from(period).ok()?).ok()
 }
 
-fn first_after(schedule: &RotationSchedule, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
+pub(crate) fn first_after(schedule: &RotationSchedule, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
     let cron = CronParser::new().parse(&schedule.cron).map_err(|_| ScheduleError::Cron(schedule.cron.clone()))?;
     let zone = match &schedule.time_zone {
         None => TimeZone::UTC,

@@ -22,11 +22,12 @@ use crate::{
 };
 
 #[cfg(feature = "aws")]
-pub(crate) use super::aws::fuzzing::answers as aws;
+pub(crate) use super::aws::fuzzing::{answers as aws, parameters, secrets, sts};
 #[cfg(feature = "azure")]
 pub(crate) use super::azure::fuzzing::{answers as azure, challenges};
 #[cfg(feature = "gcp")]
 pub(crate) use super::gcp::fuzzing::answers as gcp;
+pub(crate) use super::http::fuzzing::bundles;
 #[cfg(feature = "oauth2")]
 pub(crate) use super::oauth2::fuzzing::answers as oauth2;
 #[cfg(feature = "vault")]

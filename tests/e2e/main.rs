@@ -8,10 +8,10 @@ mod aside;
 mod audit;
 mod credentials;
 mod generated;
-mod last_success;
 #[path = "../support/kubectl.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod kubectl;
+mod last_success;
 mod main_job;
 mod memory;
 mod overdue;

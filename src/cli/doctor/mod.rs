@@ -7,6 +7,8 @@ mod facts;
 mod findings;
 #[cfg(test)]
 mod findings_tests;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod schema;
 mod show;
 

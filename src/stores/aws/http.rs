@@ -127,7 +127,7 @@ fn outgoing(request: &HttpRequest) -> Result<Request, StoreError> {
     Ok(sent)
 }
 
-fn incoming(answer: Answer) -> Result<HttpResponse, StoreError> {
+pub(super) fn incoming(answer: Answer) -> Result<HttpResponse, StoreError> {
     let unreadable = || unavailable("the answer's head is none of AWS's");
     let status = answer.status.as_u16().try_into().map_err(|_| unreadable())?;
     // What holds the bytes zeroes them when the SDK lets go of them.

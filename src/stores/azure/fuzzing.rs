@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, reason = "a finding is a panic")]
 
 use reqwest::Url;
+use serde_json::Value;
 
 use super::{
     errors::{Party, refusal},
@@ -27,7 +28,12 @@ pub(crate) fn answers(input: &[u8]) {
             told(read);
         }
     }
-    let _ = made(body);
+    // What is a list instead has its fields by their places.
+    if let (Some(at), Ok(version)) = (made(body), serde_json::from_slice::<Value>(body))
+        && version["attributes"].is_object()
+    {
+        assert_eq!(version["attributes"]["created"].as_i64(), Some(at.as_second()));
+    }
     let query = FindQuery { path: Some("bot".to_owned()), name: Some("^bot-".to_owned()), ..FindQuery::default() };
     let wanted = Wanted::new(&query).expect("a pattern");
     if let Some((names, _)) = told(wanted.of_page(body)) {

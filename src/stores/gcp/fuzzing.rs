@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
+    dates::made,
     errors::{ADD, Asked, Doing, refused_login, refused_read},
     find::page,
     key::Key,
@@ -25,6 +26,9 @@ pub(crate) fn answers(input: &[u8]) {
         if let Some(read) = told(accessed(body, "bot", version)) {
             assert!(read.version.is_some_and(|number| number > 0));
         }
+    }
+    if let Some(at) = made(body) {
+        assert_eq!(made(format!(r#"{{"createTime":"{at}"}}"#).as_bytes()), Some(at));
     }
     told(page(body));
     for login in [granted(body, now), impersonated(body, now)] {

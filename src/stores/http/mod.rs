@@ -6,6 +6,8 @@ mod answer;
 mod cluster;
 mod connections;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod reach;
 
 use std::{

@@ -11,10 +11,12 @@ use super::{
     answers::{Doing, refusal},
     find,
     lease::{
+        self,
         gone::{is_dead_token, is_gone, was_gone},
         issued::issued,
     },
     login::{ENDLESS, logged_in},
+    login_token,
     metadata::custom,
     mounts::{Engine, lookup},
     paths::clean,
@@ -52,8 +54,21 @@ pub(crate) fn answers(input: &[u8]) {
     if let Some(issued) = told(issued(body, clock)) {
         assert!(issued.life.is_some_and(|life| life <= LONGEST), "{:?}", issued.life);
     }
+    renewals(body);
     refusals(&answer);
     written(body);
+}
+
+/// What is said of a token, a lease or the login that holds it: no life is without end.
+fn renewals(body: &[u8]) {
+    if let Some(token) = told(login_token::looked_up(body)) {
+        assert!(token.life() <= ENDLESS);
+        let _ = token.is_to_be_renewed();
+    }
+    assert!(login_token::granted(body).is_none_or(|life| life <= ENDLESS));
+    for of_lease in [true, false] {
+        assert!(told(lease::granted(body, of_lease)).is_none_or(|life| life <= LONGEST));
+    }
 }
 
 fn refusals(answer: &crate::stores::http::Answer) {

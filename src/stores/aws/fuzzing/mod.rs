@@ -1,4 +1,10 @@
 //! What AWS's services say, and names in it.
+#![allow(clippy::expect_used, reason = "a finding is a panic")]
+
+mod memory;
+mod sdk;
+
+pub(crate) use sdk::{parameter_store as parameters, secrets_manager as secrets, sts};
 
 use super::{
     arn::{Arn, is_region, matches},
