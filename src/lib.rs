@@ -22,4 +22,5 @@ pub mod runtime;
 pub mod secret;
 mod short_lived;
 pub mod stores;
+pub mod traces;
 pub mod watch;

@@ -33,6 +33,9 @@ fn exit_codes_tell_wrong_usage_from_failure() {
         &["operator", "--namespaces", ","],
         &["operator", "--listen", "everywhere"],
         &["operator", "--log-level", "botsecret=loud"],
+        &["operator", "--traces-endpoint", "collector:4317"],
+        &["operator", "--otlp-endpoint", "collector"],
+        &["operator", "--traces-endpoint", "http://collector", "--traces-sample-ratio", "1.5"],
         &["rotate"],
         &["doctor", "--skip", "nothing-of-that-name"],
         &["doctor", "--wait", "soon"],
@@ -48,6 +51,32 @@ fn exit_codes_tell_wrong_usage_from_failure() {
     assert!(said.contains("--kubeconfig"), "{said}");
     let (code, said) = failure(&["crds", "--dir", "/dev/null/folder"]);
     assert_eq!(code, Some(1), "{said}");
+}
+
+#[test]
+fn where_traces_go_is_wrong_usage_that_says_what_to_write_and_shows_no_password() {
+    for (wrong, says) in [
+        (&["operator", "--traces-endpoint", "collector:4317"][..], "http://collector:4318/v1/traces"),
+        (&["operator", "--otlp-endpoint", "grpc://collector:4317"], "write a URL of http or https"),
+        (&["operator", "--traces-sample-ratio", "10%"], "from 0 (none) to 1 (all)"),
+        (&["operator", "--traces-endpoint", "https://sender:canary@collector"], "OTEL_EXPORTER_OTLP_HEADERS"),
+        (&["operator", "--otlp-endpoint", "https://canary@collector"], "OTEL_EXPORTER_OTLP_HEADERS"),
+    ] {
+        let (code, said) = failure(wrong);
+        assert_eq!(code, Some(2), "{wrong:?}: {said}");
+        assert!(said.contains(says), "{wrong:?}: {said}");
+        assert!(!said.contains("canary"), "p4: {said}");
+    }
+    // By OpenTelemetry's own variables as well.
+    for (variable, value) in [
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+        ("BOTSECRET_TRACES_SAMPLE_RATIO", "-1"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_botsecret"));
+        command.arg("operator").env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent").env(variable, value);
+        assert_eq!(command.output().expect("it starts").status.code(), Some(2), "{variable}");
+    }
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl StoreName {
         Self { kind: reference.kind.unwrap_or_default(), name: reference.name.clone(), uid: uid.to_owned() }
     }
 
-    fn kind_name(&self) -> &'static str {
+    pub(crate) fn kind_name(&self) -> &'static str {
         match self.kind {
             StoreKind::BotSecretStore => "BotSecretStore",
             StoreKind::ClusterBotSecretStore => "ClusterBotSecretStore",
@@ -95,6 +95,11 @@ pub(crate) struct Remote<'a> {
 }
 
 impl<'a> Remote<'a> {
+    /// As the BotSecret names it, or what it looks for.
+    pub(crate) fn name(&self) -> &str {
+        &self.key
+    }
+
     pub(crate) fn of(key: &'a RemoteKey) -> Self {
         Self { key: Cow::Borrowed(&key.key), pinned: key.version.as_deref(), version: None, metadata: key.metadata }
     }

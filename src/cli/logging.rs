@@ -16,24 +16,28 @@
 //!
 //! So: our own modules at the level asked for, others at error, the two
 //! clients of Vault not at all: their errors come back to us as values.
+//!
+//! Spans are for traces (`crate::traces`). Lines show none, so that they are the same with
+//! and without; what a line is about it says itself.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal as _},
-    panic,
+    iter, panic,
 };
 
 use clap::ValueEnum;
 use tracing::{Level, Metadata};
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry,
-    filter::{LevelFilter, filter_fn},
+    filter::{FilterExt, LevelFilter, filter_fn},
     fmt,
-    layer::SubscriberExt as _,
+    layer::{Filter, SubscriberExt as _},
     util::SubscriberInitExt as _,
 };
 
 use super::Error;
+use crate::traces::Traces;
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -47,24 +51,27 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sets up logs and the panic hook, once for the process.
+/// Sets up logs, traces if there are any, and the panic hook, once for the process.
 ///
 /// # Errors
 /// Where logs were set up before.
-pub fn start(format: LogFormat, level: &str) -> Result<(), Error> {
+pub fn start(format: LogFormat, level: &str, traces: Option<&Traces>) -> Result<(), Error> {
     let terminal = io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Human => false,
         LogFormat::Json => true,
     };
+    let lines = lines(level)?;
     let lines = if json {
-        fmt::layer::<Registry>().json().flatten_event(true).with_writer(io::stderr).boxed()
+        let json = fmt::layer::<Registry>().json().flatten_event(true).with_current_span(false).with_span_list(false);
+        json.with_writer(io::stderr).with_filter(lines).boxed()
     } else {
         let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        fmt::layer::<Registry>().with_ansi(colours).with_writer(io::stderr).boxed()
+        fmt::layer::<Registry>().with_ansi(colours).with_writer(io::stderr).with_filter(lines).boxed()
     };
-    tracing_subscriber::registry().with(lines).with(filter(level)?).with(filter_fn(may_speak)).try_init()?;
+    let layers: Vec<_> = iter::once(lines).chain(traces.map(Traces::layer)).collect();
+    tracing_subscriber::registry().with(layers).try_init()?;
     panic::set_hook(Box::new(report_panic));
     Ok(())
 }
@@ -73,6 +80,16 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder().parse(level).map_err(|_| {
         "write a level (error, warn, info, debug, trace) or directives such as info,botsecret::rollout=debug".to_owned()
     })
+}
+
+/// Which lines are written. Of the lines alone: traces are the same at every level.
+fn lines(level: &str) -> Result<impl Filter<Registry> + Send + Sync + 'static + use<>, String> {
+    let allowed = filter_fn(may_be_a_line).with_max_level_hint(LevelFilter::TRACE);
+    Ok(FilterExt::<Registry>::and(filter(level)?, allowed))
+}
+
+fn may_be_a_line(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event() && may_speak(metadata)
 }
 
 /// Takes a level such as `debug`, or directives such as
@@ -118,20 +135,13 @@ fn report_panic(info: &panic::PanicHookInfo<'_>) {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tracing_subscriber::{filter::filter_fn, fmt, layer::SubscriberExt as _};
+    use tracing_subscriber::{Layer as _, fmt, layer::SubscriberExt as _};
 
-    use super::{filter, may_speak};
+    use super::lines;
 
     #[test]
     fn p4_other_crates_cannot_be_made_to_speak() {
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let lines = fmt::layer().with_ansi(false).with_writer({
-            let written = Arc::clone(&written);
-            move || Writer(Arc::clone(&written))
-        });
-        let subscriber =
-            tracing_subscriber::registry().with(lines).with(filter("trace").unwrap()).with(filter_fn(may_speak));
-        tracing::subscriber::with_default(subscriber, || {
+        let text = written_while("trace", || {
             tracing::trace!(target: "botsecret::fetch", "ours-trace");
             tracing::warn!(target: "kube_client::client", "canary-body");
             tracing::error!(target: "kube_client::client::builder", "theirs-error");
@@ -141,11 +151,48 @@ mod tests {
             tracing::error!(target: "botsecretive", "theirs-other-error");
             tracing::warn!(target: "botsecretive", "canary-prefix");
         });
-        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         for shown in ["ours-trace", "ours-error", "theirs-error", "theirs-other-error"] {
             assert!(text.contains(shown), "{shown} is missing: {text}");
         }
         assert!(!text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    fn a_line_shows_nothing_of_the_span_that_it_is_written_in() {
+        let text = written_while("trace", || {
+            let span = tracing::info_span!(target: "botsecret::traces", "in-a-pass", botsecret.name = "of-a-bot");
+            span.in_scope(|| tracing::info!(target: "botsecret::runtime", "a-line"));
+            let theirs = tracing::error_span!(target: "kube_client", "in-a-request", url = "an-address");
+            theirs.in_scope(|| tracing::error!(target: "kube_client", "their-line"));
+        });
+        assert!(text.contains("a-line") && text.contains("their-line"), "{text}");
+        for span in ["in-a-pass", "of-a-bot", "in-a-request", "an-address"] {
+            assert!(!text.contains(span), "{span}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_level_is_that_of_lines_alone() {
+        let text = written_while("warn,botsecret::rollout=debug", || {
+            tracing::info!(target: "botsecret::fetch", "too-low");
+            tracing::warn!(target: "botsecret::fetch", "high-enough");
+            tracing::debug!(target: "botsecret::rollout", "asked-for");
+        });
+        assert!(!text.contains("too-low"), "{text}");
+        assert!(text.contains("high-enough") && text.contains("asked-for"), "{text}");
+    }
+
+    /// The lines that come of this.
+    fn written_while(level: &str, work: impl FnOnce()) -> String {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let writer = {
+            let written = Arc::clone(&written);
+            move || Writer(Arc::clone(&written))
+        };
+        let layer = fmt::layer().with_ansi(false).with_writer(writer).with_filter(lines(level).unwrap());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
+        let bytes = written.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
     }
 
     struct Writer(Arc<Mutex<Vec<u8>>>);

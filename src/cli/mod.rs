@@ -12,6 +12,7 @@ pub mod logging;
 pub mod operator;
 mod rotate;
 mod sealed;
+mod traces;
 mod version;
 
 use std::{

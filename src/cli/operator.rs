@@ -10,11 +10,13 @@ use super::{
     cluster::cluster,
     logging::{self, LogFormat},
     sealed,
+    traces::TracesArguments,
 };
 use crate::{
     audit::{AuditLog, Destination},
     runtime::{self, Election},
     stores::Place,
+    traces::Traces,
 };
 
 /// What `botsecret operator` takes.
@@ -64,6 +66,9 @@ pub struct OperatorArguments {
     #[arg(long, env = "BOTSECRET_AUDIT_LOG", value_name = "FILE")]
     audit_log: Option<Destination>,
 
+    #[command(flatten)]
+    traces: TracesArguments,
+
     /// Leave core dumps and debuggers to the system. Memory holds credentials: for debugging alone
     #[arg(long, env = "BOTSECRET_ALLOW_CORE_DUMPS")]
     allow_core_dumps: bool,
@@ -89,11 +94,30 @@ pub(super) fn run(arguments: OperatorArguments) -> Result<(), Error> {
     if !arguments.allow_core_dumps {
         sealed::seal()?;
     }
-    logging::start(arguments.log_format, &arguments.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let settings = arguments.traces.settings(arguments.place());
+    let traces = settings.map(|settings| Traces::start(&settings, runtime.handle().clone())).transpose()?;
+    logging::start(arguments.log_format, &arguments.log_level, traces.as_ref())?;
     // As a task, on the threads that run everything else: what is blocked on
     // runs on a thread of its own, to which every event must be handed over.
-    runtime.block_on(async { tokio::spawn(serve(arguments)).await.map_err(io::Error::other)? })
+    let result = runtime.block_on(async { tokio::spawn(serve(arguments)).await.map_err(io::Error::other)? });
+    // While the runtime is there still, by which they are sent.
+    if let Some(traces) = traces {
+        traces.finish();
+    }
+    result
+}
+
+impl OperatorArguments {
+    /// Where this process runs, as far as that is known: in the names that OpenTelemetry's
+    /// conventions for resources give to it.
+    fn place(&self) -> Vec<(&'static str, String)> {
+        let namespace = self.operator_namespace.as_ref().map(|namespace| namespace.0.clone());
+        let pod = std::env::var("POD_NAME").ok();
+        let known = [("k8s.namespace.name", namespace), ("k8s.pod.name", pod), ("k8s.pod.uid", self.pod_uid.clone())];
+        let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        known.filter(|(_, value)| !value.is_empty()).collect()
+    }
 }
 
 async fn serve(arguments: OperatorArguments) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{
     Fetcher, ResolvedStore, ServiceAccount,
@@ -11,18 +12,21 @@ use super::{
 use crate::{
     audit::{Asker, Event, Kind, Remote, Request, StoreName},
     stores::{FindQuery, RemoteKey, StoreError},
+    traces::Call,
 };
 
 /// Who calls: with whose identity, on whose behalf, and why.
 pub(super) struct Caller {
     pub(super) account: ServiceAccount,
     asker: Asker,
+    /// What it is part of, for logins, which run in tasks of their own.
+    pub(super) span: Span,
 }
 
 impl Caller {
     /// With this account's identity, for the task that this runs in.
     pub(super) fn of(account: &ServiceAccount) -> Self {
-        Self { account: account.clone(), asker: Asker::current() }
+        Self { account: account.clone(), asker: Asker::current(), span: Span::current() }
     }
 
     pub(super) fn event<'a>(&'a self, kind: Kind, store: &'a StoreName) -> Event<'a> {
@@ -67,6 +71,11 @@ impl Fetcher {
 }
 
 impl Seat {
+    /// The span of a call that is about to be made.
+    pub(super) fn call(&self, caller: &Caller, kind: Kind, remote: Remote<'_>) -> Call {
+        Call::of(&Event { remote: Some(remote), ..caller.event(kind, &self.logins.store.name) })
+    }
+
     pub(super) fn note(
         &self,
         caller: &Caller,
@@ -105,10 +114,13 @@ impl Seat {
         fresh_since: Instant,
         caller: &Arc<Caller>,
     ) -> impl Future<Output = Answer> + Send + use<> {
+        let call = self.call(caller, Kind::Read, Remote::of(key));
         let (answer, is_shared) = self.ask(key, fresh_since, caller);
+        call.note_shared(is_shared);
         let shared_by = is_shared.then(|| (Arc::clone(self), Arc::clone(caller), key.clone()));
         async move {
-            let answer = answer.await;
+            let answer = call.around(answer).await;
+            call.note_version(answer.as_ref().ok().and_then(|secret| secret.version));
             if let Some((seat, caller, key)) = shared_by {
                 let result = answer.as_ref().map(|secret| secret.version);
                 seat.note_of(&caller, Kind::Read, &key, result, Request::Shared, false);

@@ -12,6 +12,7 @@ use crate::{
     audit::{Event, Kind, Remote, Request},
     secret::SecretText,
     stores::{Audience, ErrorClass, Issuer, IssuingLogin, Login, Pace, StoreError},
+    traces,
 };
 
 /// One ServiceAccount at one store that issues.
@@ -112,21 +113,24 @@ impl Desk {
         path: &str,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let note = |failure: Option<&StoreError>, request| {
-            let is_own = kind != Kind::Login || self.audience.is_some();
-            self.counters.audit.note(&Event {
-                account: is_own.then_some(&self.caller.account),
-                remote: Remote::path(path),
-                failure: failure.map(|error| error.class),
-                request,
-                ..self.caller.event(kind, &self.store.name)
-            });
+        let is_own = kind != Kind::Login || self.audience.is_some();
+        let event = Event {
+            account: is_own.then_some(&self.caller.account),
+            remote: Remote::path(path),
+            ..self.caller.event(kind, &self.store.name)
         };
-        let pass = lane.enter().await.inspect_err(|error| note(Some(error), Request::None))?;
-        let (result, took) = self.counters.timed(kind, pass.within(request)).await;
-        let result = result.flatten();
-        note(result.as_ref().err(), Request::Own(took));
-        pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
-        result.inspect_err(|error| self.counters.failed(error.class))
+        let note = |failure: Option<&StoreError>, request| {
+            let failure = failure.map(|error| error.class);
+            self.counters.audit.note(&Event { failure, request, ..event.clone() });
+        };
+        let asked = async {
+            let pass = lane.enter().await.inspect_err(|error| note(Some(error), Request::None))?;
+            let (result, took) = self.counters.timed(kind, pass.within(request)).await;
+            let result = result.flatten();
+            note(result.as_ref().err(), Request::Own(took));
+            pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
+            result.inspect_err(|error| self.counters.failed(error.class))
+        };
+        traces::Call::of(&event).around(asked).await
     }
 }

@@ -95,7 +95,7 @@ impl Seat {
         caller: &Caller,
     ) -> Result<Vec<String>, StoreError> {
         let unsent = |error: &StoreError| self.note_search(caller, query, Some(error), Request::None, false);
-        let (live, pass) = self.ready().await.inspect_err(unsent)?;
+        let (live, pass) = self.ready(caller).await.inspect_err(unsent)?;
         let (result, took) = self.search_with(&live, pass, query, began).await;
         // The login may be dead: one new login, one more try.
         let is_suspect = matches!(&result, Err(error) if error.session_dead);
@@ -104,7 +104,7 @@ impl Seat {
         if !again {
             return result;
         }
-        let (live, pass) = self.ready().await.inspect_err(unsent)?;
+        let (live, pass) = self.ready(caller).await.inspect_err(unsent)?;
         let (result, took) = self.search_with(&live, pass, query, began).await;
         self.note_search(caller, query, result.as_ref().err(), Request::Own(took), false);
         self.logins.learn_from_retry(result.is_ok());

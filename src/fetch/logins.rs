@@ -15,6 +15,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{
     Lanes, ServiceAccount, breaker::Evidence, counters::FetchCounters, interrupted, locked, opened::Store,
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     audit::{Event, Kind, Request},
     stores::{Audience, ErrorClass, Login, Pace, Session, StoreError},
+    traces,
 };
 
 /// A failed login answers those who ask again this soon.
@@ -135,8 +137,9 @@ impl Logins {
         locked(&self.state).live.clone().filter(|live| live.is_usable(now))
     }
 
-    /// The login: the one there is, or a new one that all who ask share.
-    pub(super) async fn session(self: &Arc<Self>) -> Result<Arc<Live>, StoreError> {
+    /// The login: the one there is, or a new one that all who ask share, made as part of
+    /// this span.
+    pub(super) async fn session(self: &Arc<Self>, within: &Span) -> Result<Arc<Live>, StoreError> {
         let under_way = {
             let mut login = locked(&self.state);
             let now = Instant::now();
@@ -147,7 +150,7 @@ impl Logins {
                 let due = live.is_due_for_renewal(now) && login.under_way.is_none();
                 if due && failed_within(&login, RENEWAL_PAUSE).is_none() {
                     // In the background: the old one is still good.
-                    drop(self.begin_login(&mut login));
+                    drop(self.begin_login(&mut login, within));
                 }
                 return Ok(live);
             }
@@ -155,16 +158,17 @@ impl Logins {
             match (&login.under_way, failed_within(&login, FAILURE_KEPT)) {
                 (Some(flight), _) => flight.clone(),
                 (None, Some((_, error))) => return Err(error),
-                (None, None) => self.begin_login(&mut login),
+                (None, None) => self.begin_login(&mut login, within),
             }
         };
         under_way.await
     }
 
-    fn begin_login(self: &Arc<Self>, login: &mut LoginState) -> Flight {
+    fn begin_login(self: &Arc<Self>, login: &mut LoginState, within: &Span) -> Flight {
         let logins = Arc::clone(self);
+        let call = traces::Call::within(within, &self.event());
         let task = tokio::spawn(async move {
-            let result = AssertUnwindSafe(logins.log_in()).catch_unwind().await.unwrap_or_else(|_| {
+            let result = AssertUnwindSafe(call.around(logins.log_in())).catch_unwind().await.unwrap_or_else(|_| {
                 logins.counters.panics.add(1);
                 Err(interrupted())
             });
@@ -181,6 +185,11 @@ impl Logins {
         flight
     }
 
+    /// Whose login it is, not on whose behalf: it is for all who read with it.
+    fn event(&self) -> Event<'_> {
+        Event { account: self.audience.is_some().then_some(&self.account), ..Event::at(Kind::Login, &self.store.name) }
+    }
+
     async fn log_in(&self) -> Result<Arc<Live>, StoreError> {
         let held = match &self.audience {
             Some(audience) => Some(self.tokens.get(&self.account, audience).await?),
@@ -194,12 +203,10 @@ impl Logins {
         let result = pass.within(self.store.backend.login(login));
         let (result, took) = self.counters.timed(Kind::Login, result).await;
         let result = result.flatten();
-        // Whose login it is, not on whose behalf: it is for all who read with it.
         self.counters.audit.note(&Event {
-            account: self.audience.is_some().then_some(&self.account),
             failure: result.as_ref().err().map(|error| error.class),
             request: Request::Own(took),
-            ..Event::at(Kind::Login, &self.store.name)
+            ..self.event()
         });
         // A login that succeeds shows nothing: some need no request.
         pass.done(result.as_ref().err().map_or(Evidence::None, Evidence::of));

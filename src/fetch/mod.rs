@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     api::{Limits, Provider, StoreRef},
-    audit::{AuditLog, Kind, Request},
+    audit::{AuditLog, Kind, Remote, Request},
     stores::{self, Audience, ErrorClass, FindQuery, HttpClients, Identity, Opening, RemoteKey, Scope, StoreError},
 };
 
@@ -249,8 +249,10 @@ impl Fetcher {
             self.counters.failed(error.class);
             self.note_unseated_search(store, &caller, error, query);
         })?;
+        let call = seat.call(&caller, Kind::Search, Remote::searched(query));
         let (found, is_shared) = seat.find(query, fresh_since, &caller);
-        let found = found.await;
+        call.note_shared(is_shared);
+        let found = call.around(found).await;
         if is_shared {
             seat.note_search(&caller, query, found.as_ref().err(), Request::Shared, false);
         }

@@ -90,9 +90,9 @@ impl Seat {
         drop(reads);
         locked(&self.asked).push_back(Ask { key: key.clone(), caller: Arc::clone(caller), began, answer: sender });
         // A task of its own: no caller that goes away takes the read along.
-        let seat = Arc::clone(self);
+        let (seat, caller) = (Arc::clone(self), Arc::clone(caller));
         tokio::spawn(async move {
-            if AssertUnwindSafe(Arc::clone(&seat).work()).catch_unwind().await.is_err() {
+            if AssertUnwindSafe(Arc::clone(&seat).work(&caller)).catch_unwind().await.is_err() {
                 seat.logins.counters.panics.add(1);
             }
         });
@@ -100,10 +100,11 @@ impl Seat {
     }
 
     /// Takes a turn, then what has been asked by then, up to a batch. There is
-    /// a worker for each ask, so none is left over.
-    async fn work(self: Arc<Self>) {
+    /// a worker for each ask, so none is left over. A login that this takes counts as
+    /// `caller`'s, though the ask may be another's.
+    async fn work(self: Arc<Self>, caller: &Caller) {
         self.gather().await;
-        let ready = self.ready().await;
+        let ready = self.ready(caller).await;
         let asks = self.take();
         if asks.is_empty() {
             return;
@@ -128,7 +129,7 @@ impl Seat {
             return suspects.into_iter().for_each(|(ask, error)| self.answer(ask, Err(error)));
         }
         let asks = suspects.into_iter().map(|(ask, _)| ask).collect();
-        let (live, pass) = match self.ready().await {
+        let (live, pass) = match self.ready(caller).await {
             Ok(ready) => ready,
             Err(error) => return self.answer_all(asks, &error),
         };
@@ -156,9 +157,9 @@ impl Seat {
     }
 
     /// A login and leave to use it.
-    pub(super) async fn ready(&self) -> Result<(Arc<Live>, Pass), StoreError> {
+    pub(super) async fn ready(&self, caller: &Caller) -> Result<(Arc<Live>, Pass), StoreError> {
         for _ in 0..LOGINS_AT_MOST {
-            let live = self.logins.session().await?;
+            let live = self.logins.session(&caller.span).await?;
             let pass = self.logins.lanes.reads.enter().await?;
             let now = Instant::now();
             if live.is_usable(now) {

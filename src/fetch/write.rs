@@ -6,7 +6,7 @@ use super::{
     Fetcher, ResolvedStore, ServiceAccount, audited::Caller, breaker::Evidence, lane::Pass, logins::Live, seat::Seat,
 };
 use crate::{
-    audit::{Kind, Request},
+    audit::{Kind, Remote, Request},
     stores::{RemoteKey, StoreError, WriteBack},
 };
 
@@ -79,7 +79,10 @@ impl Fetcher {
     ) -> Result<(), StoreError> {
         let caller = Caller::of(account);
         let result = match self.seat(store, account).await {
-            Ok(seat) => seat.ask_for(&caller, asked).await,
+            Ok(seat) => {
+                let call = seat.call(&caller, asked.call().1, Remote::of(asked.key()));
+                call.around(seat.ask_for(&caller, asked)).await
+            }
             Err(error) => {
                 self.note_unseated(store, &caller, asked.kind(), &error, asked.key());
                 Err(error)
@@ -96,7 +99,7 @@ impl Seat {
     async fn ask_for(&self, caller: &Caller, asked: Asked<'_>) -> Result<(), StoreError> {
         let kind = asked.kind();
         let unsent = |error: &StoreError| self.note(caller, kind, asked.key(), Some(error), Request::None, false);
-        let (live, pass) = self.ready().await.inspect_err(unsent)?;
+        let (live, pass) = self.ready(caller).await.inspect_err(unsent)?;
         let (result, took) = self.ask_with(&live, pass, asked).await;
         // The login may be dead: one new login, one more try. What was refused has
         // taken no effect.
@@ -106,7 +109,7 @@ impl Seat {
         if !again {
             return result;
         }
-        let (live, pass) = self.ready().await.inspect_err(unsent)?;
+        let (live, pass) = self.ready(caller).await.inspect_err(unsent)?;
         let (result, took) = self.ask_with(&live, pass, asked).await;
         self.note(caller, kind, asked.key(), result.as_ref().err(), Request::Own(took), false);
         self.logins.learn_from_retry(result.is_ok());

@@ -14,6 +14,7 @@ use tokio::{
     sync::{broadcast::error::RecvError, mpsc, watch::Sender},
     time::Instant,
 };
+use tracing::Instrument as _;
 
 use super::{
     Context, RunError,
@@ -26,6 +27,7 @@ use super::{
 use crate::{
     audit,
     plan::{Memory, Queue},
+    traces,
     watch::{Change, ObjectKey, Observed, Scoped, Wake, World, streams},
 };
 
@@ -55,11 +57,13 @@ struct Engine {
 async fn contained(context: &Context, observed: Observed, memory: Box<Memory>) -> Option<Box<Done>> {
     let object = observed.bot_secret.clone();
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let pass = audit::asking(name, Box::pin(pass(context, observed, memory)));
+    let span = traces::pass(&object);
+    let pass = audit::asking(name, Box::pin(pass(context, observed, memory))).instrument(span.clone());
     if let Ok(done) = AssertUnwindSafe(pass).catch_unwind().await {
         return Some(Box::new(done));
     }
     context.metrics.panics.inc();
+    traces::note_fault(&span);
     tracing::error!(
         namespace = object.metadata.namespace,
         bot_secret = object.metadata.name,

@@ -21,6 +21,7 @@ use crate::{
     leases::{Part, Stage},
     plan::{Due, Memory, Renewal, Retry, due, emergency_due, refresh_requested, unrecorded, why},
     report::{CandidateReport, Outcome, Problem, Reason, RolloutReport, SyncReport},
+    traces,
     watch::{Observed, SecretFacts},
 };
 
@@ -97,6 +98,7 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
         memory.back.again = Some(Instant::now());
     }
     context.metrics.passed(started.elapsed().as_secs_f64(), failure);
+    traces::note_outcome(failure);
     let too_old = stale_from(&observed.bot_secret, &memory).filter(|at| *at > Instant::now());
     let overlap = memory.overlap_ends.filter(|at| *at > Instant::now());
     let turn = memory.rotation.as_ref().and_then(|rotation| rotation.again);
@@ -234,6 +236,7 @@ async fn sync(
         }
     };
     let why = why(observed, memory, now);
+    traces::note_why(why);
     // What arrives while this pass runs makes the next one due, not this one.
     memory.wanted_since = None;
     if let Some((_, unreported)) = memory.unreported.take() {
@@ -357,7 +360,7 @@ async fn roll(context: &Context, observed: &Observed, memory: &mut Memory) -> Ro
     }
     let policy = object.spec.target().creation_policy.unwrap_or_default();
     let written_at = facts.written_at(policy, object.metadata.name.as_deref().unwrap_or_default());
-    rolling::roll(context, observed, state, written_at, memory).await
+    traces::rolling(rolling::roll(context, observed, state, written_at, memory)).await
 }
 
 pub(super) fn since_epoch(now: Timestamp) -> Duration {

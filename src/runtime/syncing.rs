@@ -18,6 +18,7 @@ use crate::{
     report::{CandidateReport, Problem, Reason, named_store},
     rollout::Delivery,
     stores::RemoteSecret,
+    traces,
     watch::{Observed, SecretFacts},
 };
 
@@ -128,9 +129,8 @@ async fn try_and_write(
     }
     Box::pin(taking_back::keep(context, observed, desired)).await?;
     let turn = context.writes.turn().await;
-    let applied = Box::pin(apply(&context.client, desired, &context.digest_key, &before, context.now()))
-        .await
-        .map_err(|error| Problem::of_apply(&error))?;
+    let write = Box::pin(apply(&context.client, desired, &context.digest_key, &before, context.now()));
+    let applied = traces::applying(&desired.name, write).await.map_err(|error| Problem::of_apply(&error))?;
     drop(turn);
     Box::pin(trying::clean(context, observed, desired, memory)).await;
     Ok(Synced::Applied(Box::new(applied)))

@@ -61,6 +61,7 @@ pub(crate) use decoded::Decoded;
 use decoded::DecodedText;
 pub use error::{ErrorClass, StoreError};
 pub(crate) use gathered::Progress;
+pub(crate) use http::client_for;
 pub use http::{ClusterEndpoint, HttpClients, LARGEST_ANSWER, Place, Reach};
 pub use identity::{
     Audience, Credentials, IDENTITY_ANNOTATIONS, Identity, Login, Pace, QuotaDomain, Scope, ServiceAccount, Turn, Turns,

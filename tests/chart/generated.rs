@@ -25,6 +25,12 @@ const TYPES: &[(&str, &str)] = &[
         "operator.storeAddresses",
         r#"{"type": "array", "uniqueItems": true, "items": {"type": "string", "minLength": 1}}"#,
     ),
+    ("tracing.endpoint", r#"{"type": "string", "pattern": "^(https?://.+)?$"}"#),
+    (
+        "tracing.sampleRatio",
+        // A fraction is text where it comes by `helm --set`.
+        r#"{"type": ["number", "string", "null"], "minimum": 0, "maximum": 1, "pattern": "^(0|1|0?\\.[0-9]+)$"}"#,
+    ),
     ("operator.port", r#"{"type": "integer", "minimum": 1, "maximum": 65535}"#),
     ("operator.extraArgs", r#"{"type": "array", "items": {"type": "string"}}"#),
     ("operator.extraEnv", r#"{"type": "array", "items": {"type": "object", "required": ["name"]}}"#),

@@ -1,6 +1,10 @@
 //! What the chart renders, setting by setting.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use serde::Deserialize as _;
 use serde_yaml::Value;
@@ -146,6 +150,27 @@ fn series_of_single_botsecrets_can_be_limited_and_switched_off() {
 }
 
 #[test]
+fn traces_are_off_until_they_are_given_an_endpoint() {
+    let variables = |settings: &[&str]| -> BTreeMap<String, Value> {
+        let objects = render(settings);
+        let all = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
+        let all = all.as_sequence().expect("variables").iter();
+        all.map(|one| (one["name"].as_str().expect("text").to_owned(), one.clone())).collect()
+    };
+    let of_traces = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "BOTSECRET_TRACES_SAMPLE_RATIO", "POD_NAME"];
+    let off = variables(&[]);
+    assert!(of_traces.iter().all(|name| !off.contains_key(*name)), "{off:?}");
+    let endpoint = "http://collector.observability:4318/v1/traces";
+    let on = variables(&["--set", &format!("tracing.endpoint={endpoint}"), "--set", "tracing.sampleRatio=0.25"]);
+    assert_eq!(on["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]["value"], endpoint);
+    assert_eq!(on["BOTSECRET_TRACES_SAMPLE_RATIO"]["value"], "0.25");
+    assert_eq!(on["POD_NAME"]["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name");
+    // None at all is a share as well.
+    let none = variables(&["--set", &format!("tracing.endpoint={endpoint}"), "--set", "tracing.sampleRatio=0"]);
+    assert_eq!(none["BOTSECRET_TRACES_SAMPLE_RATIO"]["value"], "0");
+}
+
+#[test]
 fn what_is_not_known_or_makes_no_sense_is_refused() {
     for setting in [
         "unknown=1",
@@ -157,6 +182,8 @@ fn what_is_not_known_or_makes_no_sense_is_refused() {
         "operator.objectMetrics=-1",
         "image.digest=sha256:abc",
         "networkPolicy.egress.port=443",
+        "tracing.endpoint=collector:4317",
+        "tracing.sampleRatio=1.5",
         "admission.apiAudiences[0]=",
         "metrics.serviceMonitor.crdMissing=maybe",
         "replicas=many",

@@ -280,7 +280,7 @@ const CHILD: &str = "P4_PANICS";
 #[test]
 fn p4_a_panics_own_words_are_withheld() -> Result {
     if let Ok(value) = std::env::var(CHILD) {
-        logging::start(logging::LogFormat::Json, "trace").map_err(anyhow::Error::from_boxed)?;
+        logging::start(logging::LogFormat::Json, "trace", None).map_err(anyhow::Error::from_boxed)?;
         let words = value.clone();
         let caught = std::panic::catch_unwind(move || panic!("cannot use {words}"));
         assert!(caught.is_err());

@@ -19,6 +19,7 @@ use crate::{
     leases::{FINALIZER, Holdings, Keys, Record},
     plan::Memory,
     stores::{ErrorClass, IssuingLogin, Revoked, StoreError},
+    traces::Call,
     watch::Observed,
 };
 
@@ -125,24 +126,27 @@ async fn revoked_by_itself(
     record: &Record,
     login: &dyn IssuingLogin,
 ) -> Result<Revoked, StoreError> {
-    let asked = Instant::now();
-    let result = tokio::time::timeout(DEADLINE, login.revoke())
-        .await
-        .unwrap_or_else(|_| Err(StoreError::new(ErrorClass::Timeout, "the manager did not answer in time")));
     let object = &observed.bot_secret;
     let account = ServiceAccount {
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
         name: object.spec.service_account_name.clone(),
         ..ServiceAccount::default()
     };
-    context.fetcher.note(&audit::Event {
+    let store = StoreName::of(&record.store, &record.store_uid);
+    let event = audit::Event {
         account: Some(&account),
         asker: Asker::current(),
         remote: Remote::path(keep::issued_by(&record.lease)),
-        failure: result.as_ref().err().map(|error| error.class),
-        request: Request::Own(asked.elapsed()),
-        ..audit::Event::at(Kind::Revoke, &StoreName::of(&record.store, &record.store_uid))
-    });
+        ..audit::Event::at(Kind::Revoke, &store)
+    };
+    let asked = Instant::now();
+    let revoked = async {
+        let late = |_| Err(StoreError::new(ErrorClass::Timeout, "the manager did not answer in time"));
+        tokio::time::timeout(DEADLINE, login.revoke()).await.unwrap_or_else(late)
+    };
+    let result = Call::of(&event).around(revoked).await;
+    let (failure, request) = (result.as_ref().err().map(|error| error.class), Request::Own(asked.elapsed()));
+    context.fetcher.note(&audit::Event { failure, request, ..event });
     result
 }
 

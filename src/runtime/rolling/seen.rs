@@ -12,7 +12,8 @@ use crate::{
     api::{BotSecret, Rollout, State, WorkloadStatus, marker_annotation},
     plan::Memory,
     report::WorkloadReport,
-    rollout::{Looked, Place, RollOutError, Step, Task, WorkloadState, handed, look},
+    rollout::{Looked, Place, RollOutError, Step, Task, WorkloadState, handed, look, roll_out},
+    traces,
     watch::{Elsewhere, WorkloadFacts},
 };
 
@@ -250,7 +251,7 @@ impl<'a> Eye<'a> {
         let Some(looked) = seen.looked.take() else { return Ok(()) };
         let Step::Patch(number) = looked.step else { return Ok(()) };
         let task = self.task(seen.one, seen.report.status.patches);
-        crate::rollout::roll_out(&self.context.client, &task, &looked, number).await?;
+        traces::patching(task.id, roll_out(&self.context.client, &task, &looked, number)).await?;
         self.context.metrics.rollouts.inc();
         tracing::info!(
             bot_secret = task.bot_secret, namespace = %task.id.namespace, kind = task.id.kind.name(), workload = %task.id.name,

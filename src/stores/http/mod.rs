@@ -80,11 +80,7 @@ impl HttpClients {
     /// asks.
     #[must_use]
     pub fn new(cluster: ClusterEndpoint) -> Self {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| {
-            // An error says that the process has one already, which is as good.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        });
+        provide_cryptography();
         let cluster = Arc::new(Cluster { endpoint: cluster, read: Mutex::default() });
         Self { cluster, reach: Reach::default(), pools: Arc::default() }
     }
@@ -192,6 +188,22 @@ impl HttpClients {
         pools.insert(key, Arc::downgrade(&pool));
         Ok(pool)
     }
+}
+
+/// Connections to what is no manager: of the same stack, by the same rules. The deadline
+/// and the bound on answers are the caller's.
+pub(crate) fn client_for(address: &Url) -> Result<reqwest::Client, StoreError> {
+    provide_cryptography();
+    client(&Trust::at(address, None)?, None, None, false)
+}
+
+/// For the process, once: reqwest and rustls bring none of their own.
+fn provide_cryptography() {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // An error says that the process has one already, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
 }
 
 /// The header that shows a token; `None` where no header can hold it.

@@ -1,0 +1,52 @@
+//! Whether traces are sent, and where: by options or by OpenTelemetry's own variables.
+
+use clap::{Args, CommandFactory as _, error::ErrorKind};
+use url::Url;
+
+use super::Cli;
+use crate::traces::{Endpoint, Ratio, Settings};
+
+/// What `botsecret operator` takes for traces.
+#[derive(Debug, Args)]
+pub(super) struct TracesArguments {
+    /// Send traces to this URL, as it stands, by OTLP over HTTP, never with a value: http://collector:4318/v1/traces [default: nowhere]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL", hide_env_values = true)]
+    traces_endpoint: Option<Endpoint>,
+
+    /// The same by the collector's base URL, to which /v1/traces is added. --traces-endpoint comes before it
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", hide_env_values = true)]
+    otlp_endpoint: Option<Endpoint>,
+
+    /// Which share of the traces is sent, from 0 to 1 [default: as OTEL_TRACES_SAMPLER says, else all]
+    #[arg(long, env = "BOTSECRET_TRACES_SAMPLE_RATIO", value_name = "RATIO")]
+    traces_sample_ratio: Option<Ratio>,
+}
+
+impl TracesArguments {
+    /// What is to be sent where; `None`: nothing. Ends the process where credentials would
+    /// show in its arguments. Not while they are parsed: what is refused there is printed.
+    pub(super) fn settings(&self, place: Vec<(&'static str, String)>) -> Option<Settings> {
+        let endpoints = [&self.traces_endpoint, &self.otlp_endpoint];
+        if endpoints.into_iter().flatten().any(Endpoint::has_credentials) {
+            wrong_usage(
+                "the endpoint of traces holds a user or a password: write it without, and what proves who sends as a header in OTEL_EXPORTER_OTLP_HEADERS",
+            );
+        }
+        Some(Settings { endpoint: self.endpoint()?, ratio: self.traces_sample_ratio, place })
+    }
+
+    fn endpoint(&self) -> Option<Url> {
+        let own = self.traces_endpoint.as_ref().and_then(Endpoint::url);
+        own.or_else(|| self.otlp_endpoint.as_ref().and_then(Endpoint::of_traces))
+    }
+}
+
+fn wrong_usage(wrong: &str) -> ! {
+    let mut command = Cli::command();
+    command.build();
+    let command = match command.find_subcommand_mut("operator") {
+        Some(operator) => operator,
+        None => &mut command,
+    };
+    command.error(ErrorKind::ValueValidation, wrong).exit()
+}
