@@ -41,7 +41,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator until it is told to stop
-    Operator(operator::OperatorArguments),
+    Operator(Box<operator::OperatorArguments>),
     /// Rotate what a BotSecret gives its bots now, whatever windows and pauses say
     Rotate(rotate::RotateArguments),
     /// Say what is wrong with an installation, or would be, and what to do about it
@@ -61,7 +61,7 @@ impl Cli {
     /// What went wrong, for people.
     pub fn run(self) -> Result<(), Error> {
         match self.command {
-            Command::Operator(arguments) => operator::run(arguments),
+            Command::Operator(arguments) => operator::run(*arguments),
             Command::Rotate(arguments) => rotate::run(arguments),
             Command::Doctor(arguments) => doctor::run(arguments),
             Command::Crds(arguments) => crds::run(&arguments),

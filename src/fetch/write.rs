@@ -80,7 +80,7 @@ impl Fetcher {
         let caller = Caller::of(account);
         let result = match self.seat(store, account).await {
             Ok(seat) => {
-                let call = seat.call(&caller, asked.call().1, Remote::of(asked.key()));
+                let call = seat.call(&caller, asked.kind(), Remote::of(asked.key()));
                 call.around(seat.ask_for(&caller, asked)).await
             }
             Err(error) => {

@@ -11,6 +11,7 @@ use super::{Delivery, PodFacts, PodView, Requirement, Step, decide, holds_older,
 use crate::{
     api::{State, WorkloadKind, delivery_annotation, field_manager, marker_annotation},
     deadline::within,
+    traces,
     watch::{DaemonSetView, DeploymentView, RolloutView, StatefulSetView, WorkloadFacts, WorkloadId, WorkloadView},
 };
 
@@ -136,6 +137,10 @@ pub async fn look(client: &Client, task: &Task<'_>) -> Result<Option<Looked>, Ro
 /// As [`RollOutError`]; nothing was changed then, or, where the answer was
 /// lost, the marker in the template says so on the next pass.
 pub async fn roll_out(client: &Client, task: &Task<'_>, looked: &Looked, number: i32) -> Result<(), RollOutError> {
+    traces::patching(task.id, patched(client, task, looked, number)).await
+}
+
+async fn patched(client: &Client, task: &Task<'_>, looked: &Looked, number: i32) -> Result<(), RollOutError> {
     match task.id.kind {
         WorkloadKind::Deployment => patch::<DeploymentView>(client, task, &looked.workload, number).await,
         WorkloadKind::StatefulSet => patch::<StatefulSetView>(client, task, &looked.workload, number).await,

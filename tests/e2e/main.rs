@@ -6,6 +6,7 @@
 
 mod aside;
 mod audit;
+mod collector;
 mod credentials;
 mod generated;
 #[path = "../support/kubectl.rs"]
@@ -29,4 +30,5 @@ mod shaping;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
+mod traces;
 mod verify;

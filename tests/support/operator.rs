@@ -157,6 +157,15 @@ impl Operator {
         Ok(mappings)
     }
 
+    /// The names of its threads, up to 15 bytes of each: proc(5), `comm`.
+    pub fn threads(&self) -> Result<Vec<String>> {
+        let pid = self.process.as_ref().context("it does not run")?.pid();
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"))?;
+        // One that ends meanwhile has no name any more.
+        let names = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+        Ok(names.map(|name| name.trim_end().to_owned()).collect())
+    }
+
     /// Waits until its caches are complete.
     pub async fn until_ready(&self) -> Result {
         wait_for("the operator to be ready", DEADLINE, async || {

@@ -12,8 +12,7 @@ use crate::{
     api::{BotSecret, Rollout, State, WorkloadStatus, marker_annotation},
     plan::Memory,
     report::WorkloadReport,
-    rollout::{Looked, Place, RollOutError, Step, Task, WorkloadState, handed, look, roll_out},
-    traces,
+    rollout::{Looked, Place, RollOutError, Step, Task, WorkloadState, handed, look},
     watch::{Elsewhere, WorkloadFacts},
 };
 
@@ -251,7 +250,7 @@ impl<'a> Eye<'a> {
         let Some(looked) = seen.looked.take() else { return Ok(()) };
         let Step::Patch(number) = looked.step else { return Ok(()) };
         let task = self.task(seen.one, seen.report.status.patches);
-        traces::patching(task.id, roll_out(&self.context.client, &task, &looked, number)).await?;
+        crate::rollout::roll_out(&self.context.client, &task, &looked, number).await?;
         self.context.metrics.rollouts.inc();
         tracing::info!(
             bot_secret = task.bot_secret, namespace = %task.id.namespace, kind = task.id.kind.name(), workload = %task.id.name,
