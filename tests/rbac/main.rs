@@ -1,6 +1,6 @@
-//! P10: each right of `deploy/rbac.yaml`, withheld alone, breaks something that a user
-//! sees, and granting it mends that; and nothing more is granted. The rights stand in
-//! [`p10`], a line and a test each.
+//! P10: each right of `deploy/rbac.yaml`, and of what can be granted beside it, withheld
+//! alone, breaks something that a user sees, and granting it mends that; and nothing more
+//! is granted. The rights stand in [`p10`], a line and a test each.
 //!
 //! In each test the operator runs as a ServiceAccount that has every right but one.
 #![allow(
@@ -12,6 +12,7 @@
 )]
 
 mod apart;
+mod beyond;
 mod blind;
 mod lease;
 mod p10;

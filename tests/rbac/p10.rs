@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    apart, blind, lease,
+    apart, beyond, blind, lease,
     right::{Right, granted},
     secrets,
     support::Result,
@@ -107,6 +107,17 @@ rights! {
             => apart::rollouts_that_come_later_are_not_seen;
     pods_list_is_needed_to_know_who_holds_an_old_value:
         "list" "" "pods" "" => workloads::it_is_not_rolled;
+
+    cronjobs_get_is_needed_to_try_a_value:
+        "get" "batch" "cronjobs" "" => beyond::nothing_is_tried;
+    jobs_get_is_needed_to_try_a_value:
+        "get" "batch" "jobs" "" => beyond::nothing_is_tried;
+    jobs_create_is_needed_to_try_a_value:
+        "create" "batch" "jobs" "" => beyond::nothing_is_tried;
+    jobs_delete_is_needed_to_clear_away_what_tried_one:
+        "delete" "batch" "jobs" "" => beyond::what_tried_a_value_stays;
+    pods_delete_is_needed_to_replace_one_that_is_stuck_on_a_bad_value:
+        "delete" "" "pods" "" => beyond::a_stuck_pod_stays;
 
     events_create_is_needed_to_tell_what_happened:
         "create" "events.k8s.io" "events" "" => told::nothing_is_told;

@@ -54,10 +54,17 @@ impl Right {
     }
 }
 
-/// What `deploy/rbac.yaml` grants by its roles of this kind, right by right.
+/// What the installation grants, and what can be granted beside it.
+const MANIFESTS: [&str; 3] = [
+    include_str!("../../deploy/rbac.yaml"),
+    include_str!("../../deploy/verify.yaml"),
+    include_str!("../../deploy/roll-back.yaml"),
+];
+
+/// What these grant by their roles of this kind, right by right.
 pub fn granted(kind: &str) -> Result<BTreeSet<Right>> {
     let mut rights = BTreeSet::new();
-    for document in serde_yaml::Deserializer::from_str(include_str!("../../deploy/rbac.yaml")) {
+    for document in MANIFESTS.into_iter().flat_map(serde_yaml::Deserializer::from_str) {
         let document = Value::deserialize(document)?;
         if document["kind"] != kind {
             continue;

@@ -20,7 +20,7 @@ pub const SOURCE: &str = "exchange";
 /// The operator's ServiceAccount in its own namespace.
 const ACCOUNT: &str = "botsecret";
 const RBAC: &str = "rbac.authorization.k8s.io";
-/// What `deploy/rbac.yaml` grants by.
+/// What the manifests grant by.
 const ROLES: [&str; 2] = ["ClusterRole", "Role"];
 
 /// A bench whose operator lacks one right. It has a namespace of its own, as in an
