@@ -6,9 +6,17 @@ use serde_json::{Map, Value, json};
 
 use crate::helm::chart;
 
+/// Labels and annotations: what looks like a number is written as text.
+const TEXTS: &str = r#"{"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}"#;
+
 /// What a default does not say of its setting.
 const TYPES: &[(&str, &str)] = &[
     ("global.imagePullSecrets", r#"{"type": "array", "items": {"type": "string"}}"#),
+    ("nameOverride", r#"{"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"}"#),
+    // That of a Service has to begin with a letter.
+    ("fullnameOverride", r#"{"type": "string", "pattern": "^([a-z]([-a-z0-9]*[a-z0-9])?)?$"}"#),
+    ("commonLabels", TEXTS),
+    ("commonAnnotations", TEXTS),
     ("imagePullSecrets", r#"{"type": "array", "items": {"type": "string"}}"#),
     ("image.digest", r#"{"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}"#),
     ("image.pullPolicy", r#"{"enum": ["Always", "IfNotPresent", "Never"]}"#),
@@ -33,19 +41,39 @@ const TYPES: &[(&str, &str)] = &[
     ),
     ("operator.port", r#"{"type": "integer", "minimum": 1, "maximum": 65535}"#),
     ("operator.extraArgs", r#"{"type": "array", "items": {"type": "string"}}"#),
-    ("operator.extraEnv", r#"{"type": "array", "items": {"type": "object", "required": ["name"]}}"#),
+    (
+        "operator.extraEnv",
+        r#"{"type": "array", "items": {"type": "object", "required": ["name"], "additionalProperties": false, "properties": {"name": {"type": "string"}, "value": {"type": ["string", "number", "boolean"]}, "valueFrom": {"type": "object"}}}}"#,
+    ),
+    (
+        "serviceAccount.name",
+        r#"{"type": "string", "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$"}"#,
+    ),
+    ("serviceAccount.annotations", TEXTS),
     ("admission.apiAudiences", r#"{"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}"#),
+    ("pod.labels", TEXTS),
+    ("pod.annotations", TEXTS),
+    ("pod.nodeSelector", TEXTS),
+    ("pod.terminationGracePeriodSeconds", r#"{"type": "integer", "minimum": 0}"#),
     ("pod.securityContext", r#"{"type": "object"}"#),
     ("pod.containerSecurityContext", r#"{"type": "object"}"#),
     ("resources", r#"{"type": "object"}"#),
     ("podDisruptionBudget.minAvailable", r#"{"type": ["integer", "string"]}"#),
+    ("networkPolicy.egress.cidrs", r#"{"type": "array", "items": {"type": "string"}}"#),
+    ("networkPolicy.egress.exceptCidrs", r#"{"type": "array", "items": {"type": "string"}}"#),
+    ("networkPolicy.egress.exceptCidrs6", r#"{"type": "array", "items": {"type": "string"}}"#),
     (
         "networkPolicy.egress.ports",
         r#"{"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}}"#,
     ),
+    ("metrics.service.annotations", TEXTS),
     ("metrics.serviceMonitor.crdMissing", r#"{"enum": ["skip", "fail", "always"]}"#),
+    ("metrics.serviceMonitor.labels", TEXTS),
     ("metrics.podMonitor.crdMissing", r#"{"enum": ["skip", "fail", "always"]}"#),
-    ("metrics.dashboard.labels", r#"{"type": "object"}"#),
+    ("metrics.podMonitor.labels", TEXTS),
+    ("metrics.dashboard.labels", TEXTS),
+    ("metrics.dashboard.annotations", TEXTS),
+    ("metrics.rules.labels", TEXTS),
     ("metrics.rules.crdMissing", r#"{"enum": ["skip", "fail", "always"]}"#),
     ("extraObjects", r#"{"type": "array", "items": {"type": ["object", "string"]}}"#),
 ];
@@ -102,13 +130,22 @@ fn is_leaf(setting: &Setting) -> bool {
     type_of(&setting.path).is_some() || setting.default.as_object().is_none_or(Map::is_empty)
 }
 
+/// Whether it may be taken away with null, as Helm does: what is empty or a list then.
+fn may_be_null(setting: &Setting, schema: &Value) -> bool {
+    let is_empty = match &setting.default {
+        Value::Null | Value::Array(_) | Value::Object(_) => true,
+        default => *default == json!(""),
+    };
+    is_leaf(setting) && is_empty && schema.get("minItems").is_none()
+}
+
 fn schema(settings: &[Setting]) -> Value {
     fn below(parent: &str, settings: &[Setting]) -> Value {
         let child = |setting: &&Setting| match setting.path.rsplit_once('.') {
             Some((above, _)) => above == parent,
             None => parent.is_empty(),
         };
-        let mut properties = Map::new();
+        let (mut properties, mut required) = (Map::new(), Vec::new());
         for setting in settings.iter().filter(child) {
             let mut one = match (&setting.default, type_of(&setting.path)) {
                 (_, Some(known)) => known,
@@ -124,11 +161,14 @@ fn schema(settings: &[Setting]) -> Value {
                 one["description"] = json!(setting.about);
             }
             let name = setting.path.rsplit('.').next().unwrap_or_default();
+            if !may_be_null(setting, &one) {
+                required.push(name);
+            }
             properties.insert(name.to_owned(), one);
         }
         // What a parent chart sets for all is not for this one to know.
         let others = parent == "global";
-        json!({ "type": "object", "additionalProperties": others, "properties": properties })
+        json!({ "type": "object", "additionalProperties": others, "required": required, "properties": properties })
     }
     let mut schema = below("", settings);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");

@@ -77,7 +77,7 @@ async fn p3_two_replicas_fit_on_one_node_and_when_the_leader_is_evicted_the_othe
     let standby = operators.pods().await?.into_iter().find(|pod| pod.uid() != first.uid());
     let Some(standby) = standby else { bail!("there is no standby") };
     let drain = Drain::of(&cluster)?;
-    // The pod of `helm test` was one of those that the budget counts, while it was there.
+    // The pod of `helm test` is none of those that the budget counts.
     drain.until_allowed(1).await?;
     ensure!(drain.evict(&first).await?, "the budget holds up a node of which one replica is left");
     ensure!(!drain.evict(&standby).await?, "both replicas may go at once");

@@ -24,9 +24,13 @@ pub fn helm(arguments: &[&str]) -> (bool, String) {
 
 /// What this chart is with these settings, or why it is refused.
 pub fn try_render(name: &str, settings: &[&str]) -> Result<Vec<Value>, String> {
+    try_render_as("botsecret", name, &[&["--skip-tests"], settings].concat())
+}
+
+/// The same of a release of this name, with the objects of `helm test`.
+pub fn try_render_as(release: &str, name: &str, settings: &[&str]) -> Result<Vec<Value>, String> {
     let path = chart(name);
-    let base =
-        ["template", "botsecret", path.to_str().expect("UTF-8"), "--namespace", "botsecret-system", "--skip-tests"];
+    let base = ["template", release, path.to_str().expect("UTF-8"), "--namespace", "botsecret-system"];
     let (well, said) = helm(&[&base[..], settings].concat());
     if !well {
         return Err(said);

@@ -39,7 +39,7 @@ impl Operators {
         Ok(Self { client: cluster.client()?, http, port: site.port })
     }
 
-    /// Those that are not ending. The pod of `helm test` is none of them.
+    /// Those that are not ending.
     pub async fn pods(&self) -> Result<Vec<Pod>> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let list = pods.list(&ListParams::default().labels("app.kubernetes.io/name=botsecret")).await?;

@@ -8,6 +8,7 @@ mod kubectl;
 mod policy;
 mod release;
 mod rights;
+mod workloads;
 
 use std::{fs, path::PathBuf, time::Duration};
 

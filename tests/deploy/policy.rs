@@ -55,7 +55,7 @@ impl Asker {
     }
 }
 
-fn outcome<T>(result: kube::Result<T>) -> Result<(), (u16, String)> {
+pub fn outcome<T>(result: kube::Result<T>) -> Result<(), (u16, String)> {
     match result {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) => Err((status.code, status.message.clone())),
@@ -63,7 +63,7 @@ fn outcome<T>(result: kube::Result<T>) -> Result<(), (u16, String)> {
     }
 }
 
-fn refused(result: Result<(), (u16, String)>, words: &str) {
+pub fn refused(result: Result<(), (u16, String)>, words: &str) {
     let (code, message) = result.expect_err("allowed");
     assert_eq!(code, 403, "{message}");
     assert!(message.contains(words), "{message}");
@@ -76,13 +76,13 @@ async fn label(client: &Client, namespace: &str, value: Option<&str>) {
 }
 
 /// The API server learns of policies, parameters and labels by watches.
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let holds = &holds;
     wait_for(what, Duration::from_secs(30), || async move { Ok(holds().await.then_some(())) }).await.expect(what);
 }
 
 /// The account that the operator runs as.
-async fn operator(cluster: &Cluster) -> Client {
+pub async fn operator(cluster: &Cluster) -> Client {
     let audiences = [cluster.audience()];
     let token = cluster.service_account_token("botsecret-system", "botsecret", &audiences, 3600).await;
     let mut config = cluster.config("nobody", &[]).expect("a configuration");

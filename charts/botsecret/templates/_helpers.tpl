@@ -2,47 +2,80 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What everything is called. */}}
+{{/* What everything is called: also a Service, whose name has no dots and begins with a letter. */}}
 {{- define "botsecret.fullname" -}}
 {{- $name := include "botsecret.name" . -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $release }}{{ $release = printf "r%s" $release }}{{ end -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else if contains $name $release -}}
+{{- $release | trunc 50 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" $release $name | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Values of labels and annotations are strings, also those that look like numbers:
+(list MAP, and what is not ours to give) */}}
+{{- define "botsecret.strings" -}}
+{{- $strings := dict -}}
+{{- $others := dict -}}
+{{- if gt (len .) 1 }}{{ $others = index . 1 }}{{ end -}}
+{{- range $key, $value := index . 0 -}}
+{{- if not (or (hasKey $others $key) (kindIs "invalid" $value)) -}}
+{{- $_ := set $strings $key (kindIs "string" $value | ternary $value (toJson $value)) -}}
+{{- end -}}
+{{- end -}}
+{{- with $strings }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
 {{- define "botsecret.selector" -}}
 app.kubernetes.io/name: {{ include "botsecret.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end -}}
 
-{{- define "botsecret.labels" -}}
+{{- define "botsecret.standardLabels" -}}
 {{ include "botsecret.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- end -}}
+
+{{/* The chart's own labels, those on everything, and more: (list $ MORE). What selects
+the pods is nobody else's to say, and no key stands there twice. */}}
+{{- define "botsecret.labelsAnd" -}}
+{{- $root := index . 0 -}}
+{{- $standard := include "botsecret.standardLabels" $root -}}
+{{- $more := merge (dict) (default (dict) (index . 1)) (default (dict) $root.Values.commonLabels) -}}
+{{ $standard }}
+{{- with include "botsecret.strings" (list $more (fromYaml $standard)) }}
+{{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* The metadata of an object: (list $ NAME NAMESPACED ANNOTATIONS) */}}
+{{- define "botsecret.labels" -}}
+{{ include "botsecret.labelsAnd" (list . nil) }}
+{{- end -}}
+
+{{/* The metadata of an object: (list $ NAME NAMESPACE ANNOTATIONS LABELS). The namespace
+is the release's when true, none when false; the last two are what it has of its own. */}}
 {{- define "botsecret.metadata" -}}
 {{- $root := index . 0 -}}
+{{- $namespace := index . 2 -}}
+{{- $labels := dict -}}
+{{- if gt (len .) 4 }}{{ $labels = index . 4 }}{{ end -}}
 metadata:
-  name: {{ index . 1 }}
-  {{- if index . 2 }}
-  namespace: {{ $root.Release.Namespace }}
+  name: {{ index . 1 | toYaml }}
+  {{- if $namespace }}
+  namespace: {{ kindIs "string" $namespace | ternary $namespace $root.Release.Namespace | toYaml }}
   {{- end }}
   labels:
-    {{- include "botsecret.labels" $root | nindent 4 }}
+    {{- include "botsecret.labelsAnd" (list $root $labels) | nindent 4 }}
   {{- $annotations := merge (dict) (default (dict) (index . 3)) (default (dict) $root.Values.commonAnnotations) }}
-  {{- with $annotations }}
+  {{- with include "botsecret.strings" (list $annotations) }}
   annotations:
-    {{- toYaml . | nindent 4 }}
+    {{- . | nindent 4 }}
   {{- end }}
 {{- end -}}
 
@@ -72,8 +105,67 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "botsecret.serviceAcco
 {{- define "botsecret.subject" -}}
 subjects:
   - kind: ServiceAccount
-    name: {{ include "botsecret.serviceAccountName" . }}
-    namespace: {{ .Release.Namespace }}
+    name: {{ include "botsecret.serviceAccountName" . | toYaml }}
+    namespace: {{ .Release.Namespace | toYaml }}
+{{- end -}}
+
+{{- define "botsecret.pullSecrets" -}}
+{{- with concat (default (list) .Values.imagePullSecrets) (default (list) .Values.global.imagePullSecrets) | uniq -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | toYaml }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Of a policy: the namespaces that are served, where they are listed. Others are
+another installation's, or nobody's. */}}
+{{- define "botsecret.served" -}}
+{{- with .Values.operator.namespaces -}}
+namespaceSelector:
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: In
+      values:
+        {{- toYaml . | nindent 8 }}
+{{- end -}}
+{{- end -}}
+
+{{/* Of a policy: that nothing changes of a workload that says what runs, or who deletes
+it, but the annotation that rolls it. By dyn, since the kinds have different fields. Its
+own labels and annotations are left out: they say neither, and a mutating webhook may add
+some to whatever is written. */}}
+{{- define "botsecret.annotationsAlone" -}}
+variables:
+  - name: notes
+    expression: dyn(object).spec.template.?metadata.?annotations.orValue({})
+  - name: notesBefore
+    expression: dyn(oldObject).spec.template.?metadata.?annotations.orValue({})
+validations:
+  - expression: request.operation == 'UPDATE' && dyn(object).spec.template.spec == dyn(oldObject).spec.template.spec
+    reason: Forbidden
+    message: BotSecret changes a workload's annotations and nothing else, least of all what its pods run
+  - expression: >-
+      request.operation == 'UPDATE'
+      && dyn(object).spec.all(field, field == 'template'
+      || (field in dyn(oldObject).spec && dyn(object).spec[field] == dyn(oldObject).spec[field]))
+      && dyn(oldObject).spec.all(field, field in dyn(object).spec)
+    reason: Forbidden
+    message: BotSecret changes a workload's annotations and nothing else of its spec
+  - expression: >-
+      request.operation == 'UPDATE'
+      && dyn(object).metadata.?ownerReferences.orValue([]) == dyn(oldObject).metadata.?ownerReferences.orValue([])
+      && dyn(object).metadata.?finalizers.orValue([]) == dyn(oldObject).metadata.?finalizers.orValue([])
+      && dyn(object).spec.template.?metadata.?labels.orValue({}) == dyn(oldObject).spec.template.?metadata.?labels.orValue({})
+    reason: Forbidden
+    message: BotSecret changes a workload's annotations and not its owners, its finalizers or its pods' labels
+  - expression: >-
+      request.operation == 'UPDATE'
+      && variables.notes.all(key, key.startsWith('rollout.botsecret.dev/')
+      || (key in variables.notesBefore && variables.notes[key] == variables.notesBefore[key]))
+      && variables.notesBefore.all(key, key.startsWith('rollout.botsecret.dev/') || key in variables.notes)
+    reason: Forbidden
+    message: BotSecret changes its own annotation of a workload's pods and no other
 {{- end -}}
 
 {{/* Whether to make an object of another project: (list $ SETTINGS API WHAT) */}}

@@ -177,9 +177,12 @@ impl Resolve for Resolver {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
     use reqwest::Url;
 
-    use super::{Place, Reach, is_out_of_reach};
+    use super::{OF_THE_MACHINE, OF_THE_MACHINE_6, Place, Reach, is_out_of_reach};
 
     fn url(host: &str) -> Url {
         Url::parse(&format!("https://{host}:8200")).expect("a URL")
@@ -213,6 +216,33 @@ mod tests {
             assert!(Reach::default().check(&url(host)).is_ok(), "{host}");
         }
         assert!(is_out_of_reach("::ffff:169.254.0.1".parse().expect("an address")));
+    }
+
+    /// The chart's NetworkPolicy leaves out the same: two lists of one thing.
+    #[test]
+    fn p5_the_network_policy_of_the_chart_leaves_out_what_no_store_may_name() {
+        let values: serde_json::Value =
+            serde_yaml::from_str(include_str!("../../../charts/botsecret/values.yaml")).expect("YAML");
+        let egress = &values["networkPolicy"]["egress"];
+        let networks: Vec<IpNet> = ["exceptCidrs", "exceptCidrs6"]
+            .iter()
+            .flat_map(|list| egress[list].as_array().expect("a list"))
+            .map(|network| network.as_str().and_then(|text| text.parse().ok()).expect("a network"))
+            .collect();
+        let is_left_out = |address: IpAddr| networks.iter().any(|network| network.contains(&address));
+        let link_local =
+            ["169.254.169.254", "169.254.170.2", "169.254.170.23", "fe80::1", "fd00:ec2::254", "fd00:ec2::23"];
+        let link_local = link_local.map(|text| text.parse::<IpAddr>().expect("an address"));
+        let known = OF_THE_MACHINE.map(IpAddr::V4).into_iter().chain(OF_THE_MACHINE_6.map(IpAddr::V6));
+        for address in known.chain(link_local) {
+            assert!(is_left_out(address), "the NetworkPolicy lets {address} through");
+            assert!(is_out_of_reach(address), "{address}");
+        }
+        for network in &networks {
+            for end in [network.network(), network.broadcast()] {
+                assert!(is_out_of_reach(end), "a store may name {end}, which the NetworkPolicy leaves out");
+            }
+        }
     }
 
     #[test]
