@@ -50,7 +50,7 @@ async fn p4_the_operator_leaves_no_core_even_where_the_system_lets_it() -> Resul
     let mut bench = Bench::new("no-core").await?;
     let folder = tempfile::tempdir()?;
     bench.operator.restart_where_dumps_are_allowed(folder.path(), &[]).await?;
-    ensure!(!bench.operator.crash("QUIT").await?, "a core was dumped");
+    ensure!(!bench.operator.crash("ABRT").await?, "a core was dumped");
     ensure!(is_empty(folder.path())?, "something was left behind");
     Ok(())
 }
@@ -259,7 +259,7 @@ async fn p4_a_core_holds_no_value_that_was_rotated_away_or_whose_botsecret_was_d
         gone = steps => gone?,
         stopped = sources.stay_busy() => match stopped.context("while others were served")? {},
     };
-    ensure!(bench.operator.crash("QUIT").await?, "no core was dumped");
+    ensure!(bench.operator.crash("ABRT").await?, "no core was dumped");
     let core = core(folder.path())?;
     ensure!(!control.found_in(&core).is_empty(), "the control is not in the core of {} bytes", core.len());
     gone.assert_absent("the core", &core);
