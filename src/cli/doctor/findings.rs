@@ -321,13 +321,14 @@ fn rights(facts: &Facts) -> Finding {
 }
 
 /// Reasons that belong together, what is said of them, and what to do.
-const TROUBLES: [(&str, &[Reason], &str, &str); 5] = [
+pub(super) const TROUBLES: [(&str, &[Reason], &str, &str); 5] = [
     (
         "stores",
         &[
             Reason::StoreUnavailable,
             Reason::StoreTimeout,
             Reason::StoreThrottled,
+            Reason::StaleRead,
             Reason::InvalidStore,
             Reason::StoreNotFound,
             Reason::StoreNotAllowed,
@@ -343,7 +344,14 @@ const TROUBLES: [(&str, &[Reason], &str, &str); 5] = [
     ),
     (
         "rollouts",
-        &[Reason::RolloutHalted, Reason::RolledBack, Reason::RolloutRefused, Reason::CandidateRejected],
+        &[
+            Reason::RolloutHalted,
+            Reason::RolledBack,
+            Reason::RolloutRefused,
+            Reason::Reverted,
+            Reason::CandidateRejected,
+            Reason::VerifyInvalid,
+        ],
         "no rotation is halted",
         "see status.rotation of one: the workload and how it failed are named there",
     ),
@@ -362,6 +370,7 @@ const TROUBLES: [(&str, &[Reason], &str, &str); 5] = [
             Reason::TargetRefused,
             Reason::TargetInvalid,
             Reason::OperatorForbidden,
+            Reason::KubernetesUnavailable,
             Reason::Contested,
             Reason::RemoteSecretMissing,
             Reason::PropertyMissing,

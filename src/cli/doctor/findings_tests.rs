@@ -5,13 +5,14 @@ use serde_json::json;
 
 use super::{
     facts::{Facts, Leader, Operator, Right, Unknown},
-    findings::{CHECKS, Finding, Stage, State, examine},
+    findings::{CHECKS, Finding, Stage, State, TROUBLES, examine},
     schema::Age,
     show::shown,
 };
 use crate::{
     api::{self, BotSecret},
     cli::OutputFormat,
+    report::Reason,
 };
 
 fn now() -> Timestamp {
@@ -119,7 +120,7 @@ fn wrong(facts: &Facts, stage: Stage) -> Vec<(&'static str, String)> {
 #[test]
 fn each_thing_that_breaks_is_found_by_one_check() {
     type Break = fn(&mut Facts);
-    let cases: [(&str, &str, Break); 20] = [
+    let cases: [(&str, &str, Break); 22] = [
         ("kubernetes", "1.29+", |facts| facts.server = Ok((None, "1.29+".to_owned()))),
         ("clock", "90 s apart", |facts| {
             facts.server = Ok((Some(now() - SignedDuration::from_secs(90)), "1.37".to_owned()));
@@ -163,6 +164,12 @@ fn each_thing_that_breaks_is_found_by_one_check() {
         ("rollouts", "RolloutHalted: trading/bot", |facts| {
             facts.bot_secrets = Ok(vec![bot_secret("bot", "RolledOut", "RolloutHalted")]);
         }),
+        ("rollouts", "Reverted: trading/bot", |facts| {
+            facts.bot_secrets = Ok(vec![bot_secret("bot", "RolledOut", "Reverted")]);
+        }),
+        ("rollouts", "VerifyInvalid: trading/bot", |facts| {
+            facts.bot_secrets = Ok(vec![bot_secret("bot", "Ready", "VerifyInvalid")]);
+        }),
     ];
     for (check, words, break_it) in cases {
         let mut facts = healthy();
@@ -173,6 +180,26 @@ fn each_thing_that_breaks_is_found_by_one_check() {
     let mut facts = healthy();
     facts.installer = Ok(vec![Right { what: "create clusterroles".to_owned(), allowed: false }]);
     assert_eq!(wrong(&facts, Stage::Before), [("installer", "you may not: create clusterroles".to_owned())]);
+}
+
+#[test]
+fn every_reason_that_tells_of_trouble_belongs_to_one_check() {
+    // What is as it is to be, what somebody wants, what ends by itself, and an event.
+    let fine = [
+        Reason::Synced,
+        Reason::Suspended,
+        Reason::UpToDate,
+        Reason::RolledOut,
+        Reason::RollingOut,
+        Reason::WaitingForWorkload,
+        Reason::TargetTerminating,
+        Reason::CandidatePending,
+        Reason::LeaseLost,
+    ];
+    for reason in Reason::ALL {
+        let checks = TROUBLES.iter().filter(|(_, reasons, ..)| reasons.contains(&reason)).count();
+        assert_eq!(checks, usize::from(!fine.contains(&reason)), "{reason}");
+    }
 }
 
 #[test]
