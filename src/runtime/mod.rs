@@ -134,6 +134,7 @@ pub async fn run(mut options: Options, shutdown: impl Future<Output = ()> + Send
     // the queue retries with a fresh read instead.
     options.config.default_retry = false;
     options.config.connect_timeout = Some(Duration::from_secs(5));
+    connections::bound_silence(&mut options.config);
     let endpoint = ClusterEndpoint::from_config(&options.config);
     let token_file = options.config.auth_info.token_file.clone();
     let own_token = token_file.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
