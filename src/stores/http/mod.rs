@@ -22,7 +22,11 @@ use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use self::connections::{Trust, client};
-use super::{Pace, StoreError, error::invalid, locked};
+use super::{
+    Pace, StoreError,
+    error::{invalid, unavailable},
+    locked,
+};
 use crate::{
     secret::SecretText,
     short_lived::{LIFE, ShortLived},
@@ -245,7 +249,9 @@ impl Pool {
 
     async fn answered(&self, request: Request) -> Result<Answer, StoreError> {
         let origin = request.url().origin().ascii_serialization();
-        let client = self.clients.get()?;
+        // There was one before: what is wanting now, such as a file that may be opened, comes
+        // back by itself, and is no fault of what the store says.
+        let client = self.clients.get().map_err(|error| unavailable(error.message))?;
         let response = client.execute(request).await.map_err(|error| failure::unreachable(&origin, &error))?;
         Answer::read(response, self.largest_answer, &origin).await
     }

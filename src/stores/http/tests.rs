@@ -1,8 +1,16 @@
-use std::{error::Error, fmt, io, time::Duration};
+use std::{
+    error::Error,
+    fmt, io,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use reqwest::{Method, Request, Url};
 
-use super::{Answer, ClusterEndpoint, HttpClients, LARGEST_ANSWER, Pace, Reach, cluster::to_pem, failure::why};
+use super::{
+    Answer, ClusterEndpoint, HttpClients, LARGEST_ANSWER, LIFE, Pace, Pool, Reach, Trust, client, cluster::to_pem,
+    failure::why, invalid, provide_cryptography,
+};
 use crate::stores::{
     ErrorClass, StoreError, Turn, Turns,
     canned::{Canned, answer},
@@ -44,6 +52,23 @@ async fn p6_an_answer_is_read_up_to_its_bound_whether_its_length_is_announced_or
     let whole = "x".repeat(LARGEST_ANSWER);
     let read = get_from(&Canned::answering(vec![answer("200 OK", "", &whole)]).await).await.expect("read");
     assert_eq!(read.body.len(), LARGEST_ANSWER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_connections_that_cannot_be_made_again_are_an_outage_and_no_fault_of_the_store() {
+    provide_cryptography();
+    let made = AtomicUsize::new(0);
+    let make = move || match made.fetch_add(1, Ordering::Relaxed) {
+        0 => client(&Trust::Nothing, None, None, false),
+        _ => Err(invalid("no certificates")),
+    };
+    let pool = Pool::new(make, LARGEST_ANSWER, None).expect("the first");
+    pool.clients.get().expect("the first");
+    // Timers are as fine as a millisecond.
+    tokio::time::sleep(LIFE + Duration::from_millis(2)).await;
+    let request = Request::new(Method::GET, Url::parse("http://127.0.0.1/").expect("URL"));
+    let error = pool.send(request, &Pace::default()).await.err().expect("an error");
+    assert_eq!((error.class, error.message.as_str()), (ErrorClass::Unavailable, "no certificates"));
 }
 
 #[tokio::test]
