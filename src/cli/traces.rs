@@ -32,6 +32,9 @@ impl TracesArguments {
                 "the endpoint of traces holds a user or a password: write it without, and what proves who sends as a header in OTEL_EXPORTER_OTLP_HEADERS",
             );
         }
+        if is_off(|name| std::env::var(name).ok()) {
+            return None;
+        }
         Some(Settings { endpoint: self.endpoint()?, ratio: self.traces_sample_ratio, place })
     }
 
@@ -39,6 +42,15 @@ impl TracesArguments {
         let own = self.traces_endpoint.as_ref().and_then(Endpoint::url);
         own.or_else(|| self.otlp_endpoint.as_ref().and_then(Endpoint::of_traces))
     }
+}
+
+/// Whether OpenTelemetry's variables switch traces off, wherever they would be sent: the
+/// library itself reads neither of the two (its specification, Environment Variable
+/// Specification).
+fn is_off(variable: impl Fn(&str) -> Option<String>) -> bool {
+    // A Boolean is "true only by the case-insensitive string "true"" (same place).
+    let is_disabled = variable("OTEL_SDK_DISABLED").is_some_and(|said| said.eq_ignore_ascii_case("true"));
+    is_disabled || variable("OTEL_TRACES_EXPORTER").is_some_and(|said| said.eq_ignore_ascii_case("none"))
 }
 
 fn wrong_usage(wrong: &str) -> ! {
@@ -49,4 +61,28 @@ fn wrong_usage(wrong: &str) -> ! {
         None => &mut command,
     };
     command.error(ErrorKind::ValueValidation, wrong).exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_off;
+
+    #[test]
+    fn traces_are_off_where_opentelemetrys_own_variables_say_so() {
+        for (name, said, wanted) in [
+            ("OTEL_SDK_DISABLED", "true", true),
+            ("OTEL_SDK_DISABLED", "TRUE", true),
+            ("OTEL_SDK_DISABLED", "1", false),
+            ("OTEL_SDK_DISABLED", "false", false),
+            ("OTEL_SDK_DISABLED", "", false),
+            ("OTEL_TRACES_EXPORTER", "none", true),
+            ("OTEL_TRACES_EXPORTER", "otlp", false),
+            ("OTEL_TRACES_EXPORTER", "", false),
+            ("OTEL_METRICS_EXPORTER", "none", false),
+        ] {
+            let variable = |asked: &str| (asked == name).then(|| said.to_owned());
+            assert_eq!(is_off(variable), wanted, "{name}={said}");
+        }
+        assert!(!is_off(|_| None));
+    }
 }
