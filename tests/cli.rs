@@ -61,6 +61,7 @@ fn where_traces_go_is_wrong_usage_that_says_what_to_write_and_shows_no_password(
         (&["operator", "--traces-sample-ratio", "10%"], "from 0 (none) to 1 (all)"),
         (&["operator", "--traces-endpoint", "https://sender:canary@collector"], "OTEL_EXPORTER_OTLP_HEADERS"),
         (&["operator", "--otlp-endpoint", "https://canary@collector"], "OTEL_EXPORTER_OTLP_HEADERS"),
+        (&["operator", "--otlp-endpoint", "grpc://sender:canary@collector:4317"], "OTEL_EXPORTER_OTLP_HEADERS"),
     ] {
         let (code, said) = failure(wrong);
         assert_eq!(code, Some(2), "{wrong:?}: {said}");

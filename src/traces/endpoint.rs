@@ -8,18 +8,26 @@ use url::Url;
 /// MUST interpret an empty value of an environment variable the same way as when the
 /// variable is unset" (its specification, Environment Variable Specification).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(Option<Url>);
+pub struct Endpoint {
+    url: Option<Url>,
+    has_credentials: bool,
+}
 
 impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() {
-            return Ok(Self(None));
+            return Ok(Self { url: None, has_credentials: false });
         }
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         match url {
-            Some(url) => Ok(Self(Some(url))),
+            Some(url) => {
+                let has_credentials = !url.username().is_empty() || url.password().is_some();
+                Ok(Self { url: Some(url), has_credentials })
+            }
+            // Not refused here: what is refused while arguments are parsed is printed.
+            None if text.contains('@') => Ok(Self { url: None, has_credentials: true }),
             None => Err("write a URL of http or https, such as http://collector:4318/v1/traces".to_owned()),
         }
     }
@@ -29,23 +37,24 @@ impl Endpoint {
     /// As it stands.
     #[must_use]
     pub fn url(&self) -> Option<Url> {
-        self.0.clone()
+        self.url.clone()
     }
 
     /// That of traces below it: "non-signal-specific endpoints are used as base URLs"
     /// (OpenTelemetry Protocol Exporter, Endpoint URLs for OTLP/HTTP).
     #[must_use]
     pub fn of_traces(&self) -> Option<Url> {
-        let mut url = self.0.clone()?;
+        let mut url = self.url.clone()?;
         let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
         url.set_path(&path);
         Some(url)
     }
 
-    /// Whether it holds a user or a password, which a process shows in its arguments.
+    /// Whether it holds a user or a password, which a process shows in its arguments. It
+    /// may be no URL of HTTP then, either.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
-        self.0.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some())
+        self.has_credentials
     }
 }
 
@@ -102,6 +111,10 @@ mod tests {
         for (text, holds) in [
             ("https://user@c.example", true),
             ("https://:word@c.example", true),
+            ("grpc://user:word@c.example:4317", true),
+            ("user:word@c.example:4317", true),
+            ("https://user:word@", true),
+            ("https://c.example/a@b", false),
             ("https://c.example", false),
             ("", false),
         ] {
