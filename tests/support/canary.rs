@@ -239,10 +239,11 @@ pub fn leaks_in_log(log: &[u8]) -> BTreeSet<String> {
         canary.add_words(value);
     }
     let mut found = canary.found_in(log);
-    // How tokens begin: a JWT's header, OpenBao's service and batch tokens.
-    for (what, start) in
-        [("a JWT", "eyJ"), ("a Vault token", "hvs."), ("a Vault token", "hvb."), ("a bearer token", "Bearer ")]
-    {
+    // How tokens begin: a JWT's header with its first field, since `{"` alone is three
+    // characters that a digest may have by chance; OpenBao's service and batch tokens.
+    let jwt = ["eyJhbGci", "eyJ0eXAi", "eyJraWQi"].map(|start| ("a JWT", start));
+    let others = [("a Vault token", "hvs."), ("a Vault token", "hvb."), ("a bearer token", "Bearer ")];
+    for (what, start) in jwt.into_iter().chain(others) {
         if log.windows(start.len()).any(|window| window == start.as_bytes()) {
             found.insert(what.to_owned());
         }
