@@ -4,6 +4,7 @@
 //! `crds/` is generated from here by `botsecret crds`.
 
 mod bot_secret;
+mod cron;
 mod duration;
 mod emergency;
 mod names;
@@ -19,6 +20,7 @@ pub use bot_secret::{
     Rollout, Rotation, RotationSchedule, SecretType, StoreKind, StoreRef, Target, Template, TemplateMergePolicy,
     Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
+pub(crate) use cron::cron_of;
 #[cfg(any(test, fuzzing))]
 pub(crate) use duration::ADMITTED;
 pub use duration::{Interval, Timeout};

@@ -49,7 +49,7 @@ pub(super) fn durations(input: &[u8]) {
 
 /// Whether the definitions take it.
 fn is_schedule(cron: &str) -> bool {
-    cron.len() <= 100 && cron.split(' ').count() == 5
+    cron.len() <= 100 && cron.split(' ').count() == 5 && api::cron_of(cron).is_some()
 }
 
 /// Whether it comes less than once in forty years, if ever. The library looks for such a

@@ -6,12 +6,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use croner::parser::CronParser;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use tokio::time::Instant;
 
 use crate::{
-    api::{BotSecretSpec, Rotation, RotationSchedule, State},
+    api::{BotSecretSpec, Rotation, RotationSchedule, State, cron_of},
     build::{Source, generated, keys_filled_by, rotated},
     report::Problem,
 };
@@ -301,7 +300,7 @@ fn after(since: Timestamp, period: Duration) -> Option<Timestamp> {
 }
 
 pub(crate) fn first_after(schedule: &RotationSchedule, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
-    let cron = CronParser::new().parse(&schedule.cron).map_err(|_| ScheduleError::Cron(schedule.cron.clone()))?;
+    let cron = cron_of(&schedule.cron).ok_or_else(|| ScheduleError::Cron(schedule.cron.clone()))?;
     let zone = match &schedule.time_zone {
         None => TimeZone::UTC,
         Some(name) => TimeZone::get(name).map_err(|_| ScheduleError::TimeZone(name.clone()))?,

@@ -1,9 +1,9 @@
 //! Whether workloads may roll at a moment, by the windows of a spec.
 
-use croner::{Cron, parser::CronParser};
+use croner::Cron;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
-use crate::api::{Window, WindowKind};
+use crate::api::{Window, WindowKind, cron_of};
 
 /// Whether workloads may roll now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +42,7 @@ struct Readable {
 
 impl Readable {
     fn of(window: &Window, now: Timestamp) -> Result<Self, WindowError> {
-        let schedule =
-            CronParser::new().parse(&window.schedule).map_err(|_| WindowError::Schedule(window.schedule.clone()))?;
+        let schedule = cron_of(&window.schedule).ok_or_else(|| WindowError::Schedule(window.schedule.clone()))?;
         let zone = match &window.time_zone {
             None => TimeZone::UTC,
             Some(name) => TimeZone::get(name).map_err(|_| WindowError::TimeZone(name.clone()))?,
