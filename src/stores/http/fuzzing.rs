@@ -26,11 +26,13 @@ pub(crate) fn bundles(input: &[u8]) {
     };
     let pem = pem.expect("nothing but the bundle is trusted");
     assert!(Trust::of(Some(&STANDARD.encode(&pem))).is_ok_and(|packed| packed == trust));
+    // The reader lets white space stand between the dashes that end a header.
+    let dense: String = pem.split_whitespace().collect();
     if told(client(&trust, None, None, false)).is_some() {
-        assert!(pem.contains("-----BEGIN CERTIFICATE-----"), "trusted without a certificate");
+        assert!(dense.contains("-----BEGINCERTIFICATE-----"), "trusted without a certificate");
     }
     if let Ok(identity) = Identity::from_pem(pem.as_bytes()) {
-        assert!(pem.contains("PRIVATE KEY-----"), "an identity without a key");
+        assert!(dense.contains("PRIVATEKEY-----"), "an identity without a key");
         told(client(&Trust::Nothing, None, Some(identity), false));
     }
 }
