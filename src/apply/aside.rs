@@ -18,6 +18,7 @@ use crate::{
     api::{SecretType, owner_label},
     deadline::within,
     secret::{SecretBytes, SecretData},
+    traces,
     watch::SECRET_FIELD_MANAGER,
 };
 
@@ -177,11 +178,14 @@ impl<'a> Aside<'a> {
             }),
             ..DeleteParams::default()
         };
-        match within(self.secrets.delete(&self.name, &params)).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(self.sorted(&error, &self.beside.data)),
-        }
+        let delete = async {
+            match within(self.secrets.delete(&self.name, &params)).await {
+                Ok(_) => Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                Err(error) => Err(self.sorted(&error, &self.beside.data)),
+            }
+        };
+        traces::deleting(&self.name, delete).await
     }
 
     fn sorted(&self, error: &kube::Error, data: &SecretData) -> ApplyError {

@@ -18,6 +18,7 @@ use crate::{
     build::DigestKey,
     deadline::within,
     secret::SecretData,
+    traces,
     watch::SecretFacts,
 };
 
@@ -380,11 +381,14 @@ pub async fn delete(client: &Client, facts: &SecretFacts) -> Result<(), ApplyErr
         }),
         ..DeleteParams::default()
     };
-    match within(api.delete(&facts.name, &params)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(ApplyError::from_api(&error, &facts.name, &SecretData::new())),
-    }
+    let delete = async {
+        match within(api.delete(&facts.name, &params)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(ApplyError::from_api(&error, &facts.name, &SecretData::new())),
+        }
+    };
+    traces::deleting(&facts.name, delete).await
 }
 
 fn post_params() -> PostParams {

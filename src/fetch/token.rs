@@ -16,6 +16,7 @@ use super::{ServiceAccount, counters::FetchCounters, interrupted, locked};
 use crate::{
     secret::SecretText,
     stores::{Audience, ErrorClass, StoreError},
+    traces,
 };
 
 /// TokenRequests under way at once, over all stores: each costs the API server
@@ -91,7 +92,7 @@ impl Tokens {
             return Ok(Arc::clone(held));
         }
         let made = Instant::now();
-        let token = self.asked(self.source.token(account, audience)).await?;
+        let token = self.asked(account, self.source.token(account, audience)).await?;
         let new = Arc::new(Held { token, made });
         *held = Some(Arc::clone(&new));
         Ok(new)
@@ -104,15 +105,22 @@ impl Tokens {
         audience: &Audience,
         life: Duration,
     ) -> Result<Token, StoreError> {
-        self.asked(self.source.token_for(account, audience, life)).await
+        self.asked(account, self.source.token_for(account, audience, life)).await
     }
 
-    async fn asked(&self, request: impl Future<Output = Result<Token, StoreError>>) -> Result<Token, StoreError> {
-        let _turn = self.turns.acquire().await.map_err(|_| interrupted())?;
-        self.counters.token_requests.add(1);
-        timeout(DEADLINE, request).await.map_err(|_| {
-            StoreError::new(ErrorClass::Timeout, "the API server did not answer the TokenRequest in time")
-        })?
+    async fn asked(
+        &self,
+        account: &ServiceAccount,
+        request: impl Future<Output = Result<Token, StoreError>>,
+    ) -> Result<Token, StoreError> {
+        let in_time = async {
+            let _turn = self.turns.acquire().await.map_err(|_| interrupted())?;
+            self.counters.token_requests.add(1);
+            timeout(DEADLINE, request).await.map_err(|_| {
+                StoreError::new(ErrorClass::Timeout, "the API server did not answer the TokenRequest in time")
+            })?
+        };
+        traces::minting(account, in_time).await
     }
 
     /// This token was not accepted: the next login takes a new one, unless it

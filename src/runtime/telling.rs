@@ -15,6 +15,7 @@ use crate::{
     deadline::within,
     plan::Memory,
     report::{News, Outcome, notices, report_emergency, status},
+    traces,
 };
 
 /// Writes the status where it changed, and then tells. Answers the object as
@@ -129,7 +130,7 @@ pub(super) async fn patch_status(
     });
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let params = PatchParams { field_manager: Some("botsecret".to_owned()), ..PatchParams::default() };
-    within(api.patch_status(name, &params, &Patch::Merge(&patch))).await
+    traces::telling(within(api.patch_status(name, &params, &Patch::Merge(&patch)))).await
 }
 
 #[cfg(test)]

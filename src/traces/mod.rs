@@ -22,6 +22,7 @@ use crate::{
     audit::Why,
     report::{Problem, Reason, RolloutReport},
     rollout::RollOutError,
+    stores::{ServiceAccount, StoreError},
     watch::WorkloadId,
 };
 
@@ -134,6 +135,49 @@ pub(crate) fn patching(
             RollOutError::Unavailable { .. } => "unavailable",
         });
         ended(&span, failure);
+    })
+}
+
+/// Waits for the deletion of this Secret.
+pub(crate) fn deleting(
+    secret: &str,
+    delete: impl Future<Output = Result<(), ApplyError>>,
+) -> impl Future<Output = Result<(), ApplyError>> {
+    let span =
+        tracing::info_span!("delete", botsecret.secret = secret, botsecret.outcome = Empty, otel.status_code = Empty);
+    delete.instrument(span.clone()).inspect(move |result| {
+        ended(&span, result.as_ref().err().map(|error| Problem::of_apply(error).reason.name()));
+    })
+}
+
+/// Waits until the status of the pass's BotSecret is written.
+pub(crate) fn telling<T>(write: impl Future<Output = kube::Result<T>>) -> impl Future<Output = kube::Result<T>> {
+    let span = tracing::info_span!("status", botsecret.outcome = Empty, otel.status_code = Empty);
+    write.instrument(span.clone()).inspect(move |result| {
+        let failure = result.as_ref().err().map(|error| match error {
+            kube::Error::Api(status) if matches!(status.code, 404 | 409) => "conflict",
+            kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => "refused",
+            _ => "unavailable",
+        });
+        ended(&span, failure);
+    })
+}
+
+/// Waits for the API server's token of this account.
+pub(crate) fn minting<T>(
+    account: &ServiceAccount,
+    request: impl Future<Output = Result<T, StoreError>>,
+) -> impl Future<Output = Result<T, StoreError>> {
+    let span = tracing::info_span!(
+        "token",
+        otel.kind = "client",
+        botsecret.namespace = account.namespace,
+        botsecret.service_account = account.name,
+        botsecret.outcome = Empty,
+        otel.status_code = Empty,
+    );
+    request.instrument(span.clone()).inspect(move |result| {
+        ended(&span, result.as_ref().err().map(|error| error.class.name()));
     })
 }
 

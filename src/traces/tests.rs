@@ -18,10 +18,12 @@ use super::{
 };
 use crate::{
     api::{BotSecret, StoreKind, StoreRef, WorkloadKind},
+    apply::ApplyError,
     audit::{Asker, Event, Kind, Remote, StoreName, Why},
     plan::Retry,
     report::{Problem, Reason, RolloutReport},
     rollout::RollOutError,
+    secret::SecretData,
     stores::{ErrorClass, RemoteKey, ServiceAccount, StoreError},
     watch::WorkloadId,
 };
@@ -195,6 +197,34 @@ async fn p4_a_rollout_and_its_patches_say_what_was_decided_but_no_error_s_words(
         ("botsecret.workload.name", "price-bot"),
     ];
     assert_eq!(attributes(patch), texts(&said));
+    assert!(!format!("{spans:?}").contains("canary"), "{spans:#?}");
+}
+
+#[tokio::test]
+async fn p4_what_the_api_server_is_asked_for_says_what_came_of_it_but_no_error_s_words() {
+    let answer =
+        |code: u16| kube::Error::Api(Box::new(kube::core::Status::failure("canary-words", "").with_code(code)));
+    let outcomes = [(404, "conflict"), (409, "conflict"), (422, "refused"), (429, "unavailable"), (500, "unavailable")];
+    let account = ServiceAccount { namespace: "trading".into(), name: "bot".into(), ..ServiceAccount::default() };
+    let spans = spans_of("1", async {
+        for (code, _) in outcomes {
+            assert!(super::telling(async { Err::<(), _>(answer(code)) }).await.is_err());
+        }
+        assert!(super::telling(async { Ok(()) }).await.is_ok());
+        let refused = ApplyError::from_api(&answer(403), "price-bot", &SecretData::new());
+        assert!(super::deleting("price-bot", async { Err(refused) }).await.is_err());
+        let late = StoreError::new(ErrorClass::Timeout, "canary-words");
+        assert!(super::minting(&account, async { Err::<(), _>(late) }).await.is_err());
+    })
+    .await;
+    let told: Vec<_> = spans.iter().filter(|span| span.name == "status").map(attributes).collect();
+    let expected = outcomes.map(|(_, outcome)| outcome).into_iter().chain(["ok"]);
+    assert_eq!(told, expected.map(|outcome| texts(&[("botsecret.outcome", outcome)])).collect::<Vec<_>>());
+    let said = [("botsecret.outcome", "OperatorForbidden"), ("botsecret.secret", "price-bot")];
+    assert_eq!(attributes(named(&spans, "delete")), texts(&said));
+    let said =
+        [("botsecret.namespace", "trading"), ("botsecret.outcome", "timeout"), ("botsecret.service_account", "bot")];
+    assert_eq!(attributes(named(&spans, "token")), texts(&said));
     assert!(!format!("{spans:?}").contains("canary"), "{spans:#?}");
 }
 

@@ -57,10 +57,13 @@ async fn p4_a_trace_shows_each_request_that_the_manager_had_as_part_of_its_pass_
     }
     bench.until_condition("one", "Ready", "True").await?;
     bench.until_failing("forbidden", "AccessDenied").await?;
+    bench.apply(bench.bot("worker", "one", 1)).await?;
+    bench.until_all_hold("worker", 1, "").await?;
     vault.put("shared", &json!({ "A": values[1] })).await?;
     let force = json!({ "metadata": { "annotations": { "botsecret.dev/refresh": "1" } } });
     bench.bot_secrets().patch("one", &PatchParams::default(), &Patch::Merge(&force)).await?;
     bench.until_value("one", "A", &values[1]).await?;
+    wait_for("worker to roll", DEADLINE, async || Ok((bench.rollouts("worker").await? > 1).then_some(()))).await?;
     // What is not sent yet is sent at the end.
     assert_eq!(bench.operator.terminate().await?, Some(0));
 
@@ -116,6 +119,15 @@ async fn p4_a_trace_shows_each_request_that_the_manager_had_as_part_of_its_pass_
     let forced = pass("one", &[("botsecret.why", "forced")]);
     let updated = [("botsecret.outcome", "updated"), ("botsecret.rotated", "true")];
     assert!(forced.iter().any(|pass| of(pass, "apply", &updated) && of(pass, "rollout", &[])), "{spans:#?}");
+    assert!(first.iter().any(|pass| of(pass, "status", &[("botsecret.outcome", "ok")])), "{spans:#?}");
+    for account in ["bot", "stranger"] {
+        let whose = [("botsecret.service_account", account), ("botsecret.outcome", "ok")];
+        assert!(all(&spans, "login", &whose).iter().any(|login| of(login, "token", &whose)), "{account}: {spans:#?}");
+    }
+    let worker = [("botsecret.workload.kind", "Deployment"), ("botsecret.workload.name", "worker")];
+    let patches = all(&spans, "patch", &[&worker[..], &[("botsecret.outcome", "ok")]].concat());
+    let rolls = |rollout: &&Seen| patches.iter().filter(|patch| patch.parent == rollout.id).count();
+    assert_eq!(all(&spans, "rollout", &[]).iter().map(rolls).sum::<usize>(), 1, "{spans:#?}");
     let failed = pass("forbidden", &[("botsecret.outcome", "AccessDenied")]);
     let denied = [("botsecret.remote", "private"), ("botsecret.outcome", "denied")];
     assert!(failed.iter().any(|pass| of(pass, "read", &denied)), "{spans:#?}");

@@ -25,6 +25,7 @@ use crate::{
     report::{Notice, Problem, Reason},
     secret::SecretText,
     stores::{ErrorClass, IssueRequest, Issued, IssuingLogin, Payload, RemoteKey, RemoteSecret, StoreError},
+    traces,
     watch::Observed,
 };
 
@@ -294,8 +295,9 @@ async fn put_on_record(
     let records = holdings.held.iter().map(|held| &held.record).chain([record]);
     let records: Vec<_> = records.map(|record| record.to_status(keys, &uid)).collect();
     let patch = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": { "leases": records } });
-    let mut written =
-        within(api.patch_status(&name, &params, &Patch::Merge(&patch))).await.map_err(|error| unrecorded(&error))?;
+    let patch = Patch::Merge(&patch);
+    let write = traces::telling(within(api.patch_status(&name, &params, &patch)));
+    let mut written = write.await.map_err(|error| unrecorded(&error))?;
     written.metadata.managed_fields = None;
     holdings.written = Some(Box::new(written));
     Ok(())
