@@ -90,7 +90,7 @@ impl StoreName {
 pub(crate) struct Remote<'a> {
     key: Cow<'a, str>,
     pinned: Option<&'a str>,
-    version: Option<u64>,
+    version: Option<Cow<'a, str>>,
     metadata: bool,
 }
 
@@ -104,8 +104,8 @@ impl<'a> Remote<'a> {
         Self { key: Cow::Borrowed(&key.key), pinned: key.version.as_deref(), version: None, metadata: key.metadata }
     }
 
-    /// The version that was read, where the manager numbers them.
-    pub(crate) fn at(self, version: Option<u64>) -> Self {
+    /// The version that was read, where the manager tells it.
+    pub(crate) fn at(self, version: Option<Cow<'a, str>>) -> Self {
         Self { version, ..self }
     }
 
@@ -161,10 +161,7 @@ impl<'a> Event<'a> {
     /// Its line in the log.
     pub(super) fn line(&self, time: Timestamp, anomalies: &[Anomaly]) -> Vec<u8> {
         let remote = self.remote.as_ref();
-        let version = remote.and_then(|remote| {
-            let read = remote.version.map(|version| Cow::Owned(version.to_string()));
-            read.or(remote.pinned.map(Cow::Borrowed))
-        });
+        let version = remote.and_then(|remote| remote.version.as_deref().or(remote.pinned));
         let line = Line {
             log: "audit",
             time: format!("{time:.3}"),
@@ -221,7 +218,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     remote: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<Cow<'a, str>>,
+    version: Option<&'a str>,
     #[serde(skip_serializing_if = "is_false")]
     metadata: bool,
     outcome: &'static str,
@@ -273,7 +270,7 @@ mod tests {
         let event = Event {
             account: Some(&account),
             asker: Asker { bot_secret: Some("price".into()), why: Some(Why::Refresh) },
-            remote: Some(Remote::of(&key).at(Some(7))),
+            remote: Some(Remote::of(&key).at(Some("7".into()))),
             request: Request::Own(Duration::from_micros(12_345)),
             ..Event::at(Kind::Read, &store)
         };

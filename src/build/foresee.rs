@@ -16,12 +16,7 @@ use crate::{
 /// # Errors
 /// As [`super::data`]'s.
 pub fn foresee(spec: &BotSecretSpec, inputs: &Inputs) -> Result<(), BuildError> {
-    let nothing = RemoteSecret {
-        payload: Payload::Json(SecretText::new("{}".to_owned())),
-        version: None,
-        renew: None,
-        changed: None,
-    };
+    let nothing = RemoteSecret::of(Payload::Json(SecretText::new("{}".to_owned())));
     let nothing = Arc::new(nothing);
     let dynamic = spec.data_from.iter().enumerate().filter(|(_, entry)| entry.dynamic.is_some());
     let inputs = Inputs {

@@ -23,12 +23,7 @@ fn spec(change: &Value) -> BotSecretSpec {
 /// What comes of it where every remote secret holds `{"key":"value"}`.
 fn outcome(change: &Value) -> Option<BuildErrorKind> {
     let spec = spec(change);
-    let read = || RemoteSecret {
-        payload: Payload::Json(SecretText::new(r#"{"key":"value"}"#.to_owned())),
-        version: None,
-        renew: None,
-        changed: None,
-    };
+    let read = || RemoteSecret::of(Payload::Json(SecretText::new(r#"{"key":"value"}"#.to_owned())));
     let mut inputs = Inputs::default();
     for source in sources(&spec, &inputs.found) {
         inputs.reads.insert(source, read().into());

@@ -182,7 +182,7 @@ fn der(block: &str) -> Option<Vec<u8>> {
 pub(crate) fn properties(input: &[u8]) {
     let Some((property, content)) = split(input) else { return };
     let Ok(text) = std::str::from_utf8(content) else { return };
-    let read = |payload| RemoteSecret { payload, version: None, renew: None, changed: None };
+    let read = |payload| RemoteSecret::of(payload);
     let bytes = || SecretBytes::new(content.to_vec());
     for read in [read(Payload::Json(SecretText::new(text.to_owned()))), read(Payload::Bytes(bytes()))] {
         for property in [None, Some(property)] {
@@ -208,10 +208,10 @@ fn whole(value: &SecretBytes) {
     let Ok(text) = std::str::from_utf8(value.expose()) else { return };
     if Json::parse(text).is_some() && text.starts_with(['{', '[']) {
         let payload = Payload::Json(SecretText::new(text.to_owned()));
-        let read = RemoteSecret { payload, version: None, renew: None, changed: None };
+        let read = RemoteSecret::of(payload);
         let compact = value_of(&read, None).expect("it was an object");
         let payload = Payload::Json(SecretText::new(String::from_utf8_lossy(compact.expose()).into_owned()));
-        let read = RemoteSecret { payload, version: None, renew: None, changed: None };
+        let read = RemoteSecret::of(payload);
         assert_eq!(value_of(&read, None), Some(compact), "white space goes once");
     }
 }

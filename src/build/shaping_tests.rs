@@ -26,7 +26,7 @@ fn spec(fields: Value) -> BotSecretSpec {
 }
 
 fn secret(payload: Payload) -> Arc<RemoteSecret> {
-    Arc::new(RemoteSecret { payload, version: None, renew: None, changed: None })
+    Arc::new(RemoteSecret::of(payload))
 }
 
 fn json_of(value: &Value) -> Payload {
@@ -323,12 +323,7 @@ fn keys_roll_nobody_where_told_where_they_end_by_themselves_and_where_made_of_su
     }));
     let mut all = inputs(&spec, &[("r", json!({"a": "1"})), ("q", json!({"b": "1"}))]);
     let store = spec.store_ref.clone().unwrap();
-    let token = RemoteSecret {
-        payload: json_of(&json!({"a": "t"})),
-        version: None,
-        renew: Some(Instant::now()),
-        changed: None,
-    };
+    let token = RemoteSecret { renew: Some(Instant::now()), ..RemoteSecret::of(json_of(&json!({"a": "t"}))) };
     all.reads.insert(Source::new(&store, "token", None), Arc::new(token));
     let built = data(&spec, &all).unwrap();
     assert_eq!(built.quiet.iter().map(String::as_str).collect::<Vec<_>>(), ["HEADER", "TOKEN", "b"]);

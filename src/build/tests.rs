@@ -44,9 +44,9 @@ fn fields(members: &[(&str, &[u8])]) -> Payload {
 /// Reads by remote key, all of store `vault`.
 fn reads(payloads: Vec<(&str, Payload)>) -> Inputs {
     let store = spec(json!({})).store_ref.unwrap();
-    let read = payloads.into_iter().map(|(key, payload)| {
-        (Source::new(&store, key, None), Arc::new(RemoteSecret { payload, version: None, renew: None, changed: None }))
-    });
+    let read = payloads
+        .into_iter()
+        .map(|(key, payload)| (Source::new(&store, key, None), Arc::new(RemoteSecret::of(payload))));
     Inputs { reads: read.collect(), ..Inputs::default() }
 }
 

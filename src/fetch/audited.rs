@@ -1,6 +1,6 @@
 //! What the audit is told when a call of a manager has ended.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use tokio::time::Instant;
 use tracing::Span;
@@ -94,13 +94,14 @@ impl Seat {
         caller: &Caller,
         kind: Kind,
         key: &RemoteKey,
-        result: Result<Option<u64>, &StoreError>,
+        result: Result<Option<Cow<'_, str>>, &StoreError>,
         request: Request,
         retried: bool,
     ) {
+        let failure = result.as_ref().err().map(|error| error.class);
         self.logins.counters.audit.note(&Event {
             remote: Some(Remote::of(key).at(result.ok().flatten())),
-            failure: result.err().map(|error| error.class),
+            failure,
             request,
             retried,
             ..caller.event(kind, &self.logins.store.name)
@@ -120,9 +121,9 @@ impl Seat {
         let shared_by = is_shared.then(|| (Arc::clone(self), Arc::clone(caller), key.clone()));
         async move {
             let answer = call.around(answer).await;
-            call.note_version(answer.as_ref().ok().and_then(|secret| secret.version));
+            call.note_version(answer.as_ref().ok().and_then(|secret| secret.version_name()).as_deref());
             if let Some((seat, caller, key)) = shared_by {
-                let result = answer.as_ref().map(|secret| secret.version);
+                let result = answer.as_ref().map(|secret| secret.version_name());
                 seat.note_of(&caller, Kind::Read, &key, result, Request::Shared, false);
             }
             answer

@@ -82,12 +82,7 @@ mod tests {
     };
 
     fn value(weight: usize) -> RemoteSecret {
-        RemoteSecret {
-            payload: Payload::Bytes(SecretBytes::new(vec![b'.'; weight])),
-            version: None,
-            renew: None,
-            changed: None,
-        }
+        RemoteSecret::of(Payload::Bytes(SecretBytes::new(vec![b'.'; weight])))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One identity's reads at one store, shared by all who ask at the same time.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, OnceLock},
@@ -202,7 +203,7 @@ impl Seat {
                 Ok(secret) => {
                     live.prove();
                     succeeded = true;
-                    self.note_read(&ask, Ok(secret.version), Request::Own(took), false);
+                    self.note_read(&ask, Ok(secret.version_name()), Request::Own(took), false);
                     self.answer(ask, self.held.keep(&self.logins.lanes.reads.party.store, secret));
                 }
             }
@@ -217,7 +218,7 @@ impl Seat {
         }
     }
 
-    fn note_read(&self, ask: &Ask, result: Result<Option<u64>, &StoreError>, request: Request, retried: bool) {
+    fn note_read(&self, ask: &Ask, result: Result<Option<Cow<'_, str>>, &StoreError>, request: Request, retried: bool) {
         self.note_of(&ask.caller, Kind::Read, &ask.key, result, request, retried);
     }
 

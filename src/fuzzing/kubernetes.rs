@@ -51,12 +51,9 @@ fn read_again<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(val
 fn built(spec: &BotSecretSpec) {
     let found: BTreeMap<_, _> =
         build::searches(spec).into_iter().map(|search| (search, vec!["team/bot".to_owned()])).collect();
-    let secret = Arc::new(RemoteSecret {
-        payload: Payload::Json(SecretText::new(format!(r#"{{"password":"{CANARY}","nested":{{"port":5432}}}}"#))),
-        version: None,
-        renew: None,
-        changed: None,
-    });
+    let secret = Arc::new(RemoteSecret::of(Payload::Json(SecretText::new(format!(
+        r#"{{"password":"{CANARY}","nested":{{"port":5432}}}}"#
+    )))));
     let sources = build::sources(spec, &found);
     let reads = sources.into_iter().map(|source| (source, Arc::clone(&secret))).collect();
     let inputs = Inputs { reads, found, issued: BTreeMap::new() };

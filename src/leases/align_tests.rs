@@ -15,7 +15,7 @@ fn at(second: i64) -> Timestamp {
 fn held(stage: Stage, entry: &str, sealed: &str) -> Held {
     let mut held = Held::recorded(Record { stage, entry: Fingerprint(entry.into()), ..record() });
     let payload = Payload::Json(SecretText::new("{}".into()));
-    held.values = Some(std::sync::Arc::new(RemoteSecret { payload, version: None, renew: None, changed: None }));
+    held.values = Some(std::sync::Arc::new(RemoteSecret::of(payload)));
     held.sealed = Some(sealed.into());
     held
 }

@@ -122,7 +122,7 @@ pub(crate) fn write_back(input: &[u8]) {
     let Some(new) = told(change.applied(Some(content))) else { return };
     let read = |content: &[u8]| {
         let text = std::str::from_utf8(content).expect("what was written is text").to_owned();
-        RemoteSecret { payload: Payload::Json(SecretText::new(text)), version: None, renew: None, changed: None }
+        RemoteSecret::of(Payload::Json(SecretText::new(text)))
     };
     // What nests too deep is not looked into.
     if value_of(&read(content), None).is_some() {

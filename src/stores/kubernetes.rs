@@ -19,7 +19,7 @@ use super::{
     error::{invalid, unavailable},
     http::{Answer, Pool, bearer},
     names::{is_dns_label, is_dns_subdomain},
-    read_each,
+    read_each, version_id,
 };
 use crate::{api::KubernetesStore, secret::SecretText};
 
@@ -186,8 +186,16 @@ impl Reader {
 struct Wanted<'a> {
     #[serde(borrow)]
     kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    metadata: WantedMetadata<'a>,
     #[serde(default)]
     data: Option<BTreeMap<String, Decoded>>,
+}
+
+#[derive(Default, Deserialize)]
+struct WantedMetadata<'a> {
+    #[serde(borrow, default, rename = "resourceVersion")]
+    resource_version: Cow<'a, str>,
 }
 
 pub(super) fn parse(body: &[u8]) -> Result<RemoteSecret, StoreError> {
@@ -198,7 +206,10 @@ pub(super) fn parse(body: &[u8]) -> Result<RemoteSecret, StoreError> {
         return Err(unavailable("the API server's answer is not a Secret").about_one());
     }
     let fields = wanted.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-    Ok(RemoteSecret { payload: Payload::Fields(fields), version: None, renew: None, changed: None })
+    Ok(RemoteSecret {
+        version_id: version_id(&wanted.metadata.resource_version),
+        ..RemoteSecret::of(Payload::Fields(fields))
+    })
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ mod vault;
 mod writing;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -146,12 +147,36 @@ pub struct RemoteSecret {
     /// Its version, where the manager numbers them in ascending order. Used to
     /// tell a stale read from a rollback.
     pub version: Option<u64>,
+    /// The manager's name of its version, where that is no number. Only told.
+    pub version_id: Option<String>,
     /// From when on it should be read again, because it will end (an access
     /// token). `None`: it lives until it is changed.
     pub renew: Option<Instant>,
     /// When this version was made, where the manager tells it with the value or is
     /// asked for it ([`RemoteKey::dated`]).
     pub changed: Option<Timestamp>,
+}
+
+impl RemoteSecret {
+    /// One of which the manager tells no more than this.
+    #[must_use]
+    pub fn of(payload: Payload) -> Self {
+        Self { payload, version: None, version_id: None, renew: None, changed: None }
+    }
+
+    /// The version that was read, for people.
+    #[must_use]
+    pub fn version_name(&self) -> Option<Cow<'_, str>> {
+        let number = self.version.map(|number| Cow::Owned(number.to_string()));
+        number.or(self.version_id.as_deref().map(Cow::Borrowed))
+    }
+}
+
+/// An id of a version, if it is one: it ends up in logs, and comes from outside.
+fn version_id(text: &str) -> Option<String> {
+    const LONGEST: usize = 128;
+    let is_plain = !text.is_empty() && text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain.then(|| text.to_owned())
 }
 
 /// The content of a remote secret, in the manager's own shape.

@@ -123,7 +123,7 @@ fn read(content: &str, property: &str) -> Option<String> {
     }))
     .expect("a spec");
     let payload = Payload::Bytes(secret(content));
-    let remote = Arc::new(RemoteSecret { payload, version: None, renew: None, changed: None });
+    let remote = Arc::new(RemoteSecret::of(payload));
     let mut inputs = Inputs::default();
     for source in build::sources(&spec, &inputs.found) {
         inputs.reads.insert(source, Arc::clone(&remote));

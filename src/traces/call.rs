@@ -47,11 +47,9 @@ impl Call {
         answer.instrument(self.0.clone()).inspect(move |answer| super::ended(&self.0, failure(answer)))
     }
 
-    /// The version that was read, where the manager numbers them.
-    pub(crate) fn note_version(&self, version: Option<u64>) {
-        if let Some(version) = version {
-            self.0.record("botsecret.version", i64::try_from(version).unwrap_or(i64::MAX));
-        }
+    /// The version that was read, where the manager tells it.
+    pub(crate) fn note_version(&self, version: Option<&str>) {
+        self.0.record("botsecret.version", version);
     }
 
     /// Whether the answer is another's, who asked for the same.

@@ -128,7 +128,7 @@ async fn p4_a_call_is_part_of_its_pass_and_says_what_the_audit_log_says_but_no_e
             let call = Call::of(&read);
             call.note_shared(false);
             assert_eq!(call.around(async { Ok(7) }).await.ok(), Some(7));
-            call.note_version(Some(7));
+            call.note_version(Some("7"));
         };
         work.instrument(pass.clone()).await;
         // Elsewhere, as a login that others wait for as well.

@@ -84,7 +84,15 @@ async fn a_version_is_pinned_by_its_id_or_by_a_stage() -> Outcome {
     ] {
         let read = desk.bot.read_version(&store, &name, version).await;
         assert_eq!(bytes(&read), value.as_bytes(), "{version}");
+        // However it was asked for, the audit log is to name the very version.
+        let id = if value == "one" { &first } else { &second };
+        assert_eq!(read.expect("a value").version_name().as_deref(), Some(id.as_str()), "{version}");
     }
+    let other = desk.named("other");
+    let third = desk.admin.put_secret(&other, "three").await?;
+    let batch = desk.bot.read_all(&store, &[key(&name), key(&other)]).await;
+    let named: Vec<_> = batch.iter().map(|read| read.as_ref().ok().and_then(|read| read.version_name())).collect();
+    assert_eq!(named, [Some(second.as_str().into()), Some(third.as_str().into())]);
     for version in ["green", "00000000-0000-0000-0000-000000000000"] {
         let message = refusal(desk.bot.read_version(&store, &name, version).await, ErrorClass::Missing);
         assert!(message.contains("version"), "{message}");

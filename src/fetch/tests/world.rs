@@ -240,10 +240,8 @@ impl Session for Login {
                 match locked(&world.fails).get(&key.key) {
                     Some(error) => Err(error.clone()),
                     None => Ok(RemoteSecret {
-                        payload: Payload::Bytes(SecretBytes::new(self.bytes(value))),
                         version: Some(value),
-                        renew: None,
-                        changed: None,
+                        ..RemoteSecret::of(Payload::Bytes(SecretBytes::new(self.bytes(value))))
                     }),
                 }
             })

@@ -343,7 +343,7 @@ async fn load(context: &Context, keys: &Keys, observed: &Observed, holdings: &mu
 }
 
 fn remote(values: SecretText) -> Arc<RemoteSecret> {
-    Arc::new(RemoteSecret { payload: Payload::Json(values), version: None, renew: None, changed: None })
+    Arc::new(RemoteSecret::of(Payload::Json(values)))
 }
 
 /// What lies sealed on the Secret.

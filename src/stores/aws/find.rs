@@ -151,5 +151,5 @@ pub(super) fn tags_as_json(
     let tags: BTreeMap<String, String> =
         tags.filter_map(|(key, value)| Some((key?, value.unwrap_or_default()))).collect();
     let text = serde_json::to_string(&tags).map_err(|_| unavailable("the tags cannot be read").about_one())?;
-    Ok(RemoteSecret { payload: Payload::Json(SecretText::new(text)), version: None, renew: None, changed: None })
+    Ok(RemoteSecret::of(Payload::Json(SecretText::new(text))))
 }

@@ -294,10 +294,9 @@ pub(super) fn left_out() -> StoreError {
 
 fn remote(held: &Held) -> RemoteSecret {
     RemoteSecret {
-        payload: Payload::Bytes(held.bytes.duplicate()),
         version: u64::try_from(held.version).ok(),
-        renew: None,
         changed: held.changed,
+        ..RemoteSecret::of(Payload::Bytes(held.bytes.duplicate()))
     }
 }
 

@@ -11,7 +11,7 @@ use aws_sdk_secretsmanager::{
     operation::batch_get_secret_value::BatchGetSecretValueOutput,
     types::{ApiErrorType, SecretValueEntry},
 };
-use aws_smithy_types::Blob;
+use aws_smithy_types::{Blob, DateTime};
 use futures::future::join_all;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     secret::SecretBytes,
-    stores::{ErrorClass, FindQuery, Payload, RemoteKey, RemoteSecret, Session, StoreError, WriteBack},
+    stores::{ErrorClass, FindQuery, Payload, RemoteKey, RemoteSecret, Session, StoreError, WriteBack, version_id},
 };
 
 /// What one BatchGetSecretValue may name.
@@ -37,8 +37,20 @@ const READ_BATCH: Doing<'_> = Doing::Read { action: "secretsmanager:BatchGetSecr
 const DESCRIBE: Doing<'_> = Doing::Read { action: "secretsmanager:DescribeSecret" };
 
 type Answer = Result<RemoteSecret, StoreError>;
-/// A value, and when this version of it was made.
-type Value = Result<(SecretBytes, Option<Timestamp>), StoreError>;
+type Value = Result<Held, StoreError>;
+
+/// A value, and what AWS says of this version of it.
+struct Held {
+    bytes: SecretBytes,
+    version_id: Option<String>,
+    changed: Option<Timestamp>,
+}
+
+impl Held {
+    fn duplicate(&self) -> Self {
+        Self { bytes: self.bytes.duplicate(), version_id: self.version_id.clone(), changed: self.changed }
+    }
+}
 
 /// A login.
 pub(super) struct SecretsManager {
@@ -72,8 +84,8 @@ impl SecretsManager {
         }
         let failed = |error| self.regions.failed(region, refusal(&error, READ));
         let answer = unheard(call.send()).await.map_err(failed)?;
-        let made = answer.created_date.as_ref().and_then(told);
-        content(answer.secret_string, answer.secret_binary).map(|bytes| remote(bytes, made))
+        let (id, made) = (answer.version_id.as_deref(), answer.created_date.as_ref());
+        content(answer.secret_string, answer.secret_binary).map(|bytes| remote(held(bytes, id, made)))
     }
 
     pub(super) fn region_of<'a>(&'a self, key: &'a str) -> Result<&'a str, StoreError> {
@@ -103,7 +115,7 @@ impl SecretsManager {
         let each = places.iter().map(|place| async {
             let key = &keys[*place];
             let answer = match found.get(key.key.as_str()) {
-                Some(Ok((bytes, made))) => Ok(remote(bytes.duplicate(), *made)),
+                Some(Ok(held)) => Ok(remote(held.duplicate())),
                 // An ARN may lead to another account, of which AWS promises
                 // nothing where several are read at once.
                 Some(Err(error)) if !is_arn(&key.key) || !may_work_singly(error) => Err(error.clone()),
@@ -191,16 +203,13 @@ fn may_work_singly(error: &StoreError) -> bool {
 }
 
 fn take_value<'a>(entry: SecretValueEntry, ids: &[&'a str], found: &mut BTreeMap<&'a str, Value>) {
-    let SecretValueEntry { arn, name, secret_string, secret_binary, created_date, .. } = entry;
+    let SecretValueEntry { arn, name, secret_string, secret_binary, version_id, created_date, .. } = entry;
     let (arn, name) = (arn.unwrap_or_default(), name.unwrap_or_default());
-    let value = content(secret_string, secret_binary);
+    let value =
+        content(secret_string, secret_binary).map(|bytes| held(bytes, version_id.as_deref(), created_date.as_ref()));
     // One secret may have been asked for by its whole ARN and by a shorter one.
     for id in ids.iter().filter(|id| is_of(id, &arn, &name)) {
-        let copy = match &value {
-            Ok(bytes) => Ok((bytes.duplicate(), created_date.as_ref().and_then(told))),
-            Err(error) => Err(error.clone()),
-        };
-        found.insert(id, copy);
+        found.insert(id, value.as_ref().map(Held::duplicate).map_err(StoreError::clone));
     }
 }
 
@@ -236,9 +245,14 @@ pub(super) fn content(text: Option<String>, binary: Option<Blob>) -> Result<Secr
     }
 }
 
+fn held(bytes: SecretBytes, id: Option<&str>, made: Option<&DateTime>) -> Held {
+    Held { bytes, version_id: id.and_then(version_id), changed: made.and_then(told) }
+}
+
 /// Versions have no order: only stages say which one is newer.
-fn remote(bytes: SecretBytes, changed: Option<Timestamp>) -> RemoteSecret {
-    RemoteSecret { payload: Payload::Bytes(bytes), version: None, renew: None, changed }
+fn remote(held: Held) -> RemoteSecret {
+    let Held { bytes, version_id, changed } = held;
+    RemoteSecret { version_id, changed, ..RemoteSecret::of(Payload::Bytes(bytes)) }
 }
 
 #[derive(Debug, PartialEq, Eq)]

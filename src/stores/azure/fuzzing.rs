@@ -10,7 +10,7 @@ use super::{
     http,
     identity::Named,
     names::{object, version},
-    read::{certificate, made, public_key, secret},
+    read::{certificate, facts, public_key, secret},
 };
 use crate::stores::{
     FindQuery,
@@ -29,7 +29,7 @@ pub(crate) fn answers(input: &[u8]) {
         }
     }
     // What is a list instead has its fields by their places.
-    if let (Some(at), Ok(version)) = (made(body), serde_json::from_slice::<Value>(body))
+    if let (Some(at), Ok(version)) = (facts(body).made, serde_json::from_slice::<Value>(body))
         && version["attributes"].is_object()
     {
         assert_eq!(version["attributes"]["created"].as_i64(), Some(at.as_second()));

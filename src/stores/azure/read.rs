@@ -1,5 +1,7 @@
 //! Reads secrets, certificates' secrets and public keys.
 
+use std::borrow::Cow;
+
 use azure_security_keyvault_keys::models::KeyClientGetKeyOptions;
 use azure_security_keyvault_secrets::models::SecretClientGetSecretOptions;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     secret::{SecretBytes, SecretText},
-    stores::{DecodedText, Payload, RemoteKey, RemoteSecret, StoreError},
+    stores::{DecodedText, Payload, RemoteKey, RemoteSecret, StoreError, version_id},
 };
 
 const PKCS12: &str = "application/x-pkcs12";
@@ -28,22 +30,23 @@ impl Reader {
     pub(super) async fn read_one(&self, key: &RemoteKey) -> Result<RemoteSecret, StoreError> {
         let object = names::object(&key.key)?;
         let version = key.version.as_deref().map(names::version).transpose()?;
-        let (payload, changed) = match object {
+        let (payload, facts) = match object {
             Object::Secret(name) => {
                 let body = self.secret(name, version).await?;
-                (secret(body.as_ref(), key.metadata)?, made(body.as_ref()))
+                (secret(body.as_ref(), key.metadata)?, facts(body.as_ref()))
             }
             Object::Certificate(name) => {
                 let body = self.secret(name, version).await?;
-                (certificate(body.as_ref(), key.metadata)?, made(body.as_ref()))
+                (certificate(body.as_ref(), key.metadata)?, facts(body.as_ref()))
             }
             Object::Key(name) => {
                 let body = self.key(name, version).await?;
-                (public_key(body.as_ref(), key.metadata)?, made(body.as_ref()))
+                (public_key(body.as_ref(), key.metadata)?, facts(body.as_ref()))
             }
         };
+        let Facts { version_id, made: changed } = facts;
         // Versions have no order: a stale read cannot be told from a rollback.
-        Ok(RemoteSecret { payload, version: None, renew: None, changed })
+        Ok(RemoteSecret { version_id, changed, ..RemoteSecret::of(payload) })
     }
 
     pub(super) async fn secret(
@@ -88,8 +91,20 @@ struct KeyBundle<'a> {
 
 /// Of a version, whatever it is one of.
 #[derive(Deserialize)]
-struct Version {
+struct Version<'a> {
     attributes: Attributes,
+    /// `https://VAULT/secrets/NAME/VERSION`.
+    #[serde(borrow, default)]
+    id: Cow<'a, str>,
+    #[serde(borrow, default)]
+    key: Option<KeyId<'a>>,
+}
+
+/// Keys have it here.
+#[derive(Deserialize)]
+struct KeyId<'a> {
+    #[serde(borrow, default)]
+    kid: Cow<'a, str>,
 }
 
 /// What else is there (`updated`) goes up with the tags as well.
@@ -98,10 +113,19 @@ struct Attributes {
     created: i64,
 }
 
-/// When the version was made.
-pub(super) fn made(body: &[u8]) -> Option<Timestamp> {
-    let version: Version = serde_json::from_slice(body).ok()?;
-    Timestamp::from_second(version.attributes.created).ok()
+/// What Key Vault says of the version that it gave.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) version_id: Option<String>,
+    pub(super) made: Option<Timestamp>,
+}
+
+pub(super) fn facts(body: &[u8]) -> Facts {
+    let Ok(version) = serde_json::from_slice::<Version<'_>>(body) else { return Facts::default() };
+    let id = version.key.map_or(version.id, |key| key.kid);
+    // Without a version it would be the name.
+    let last = id.splitn(6, '/').nth(5).and_then(version_id);
+    Facts { made: Timestamp::from_second(version.attributes.created).ok(), version_id: last }
 }
 
 fn bundle(body: &[u8]) -> Result<(SecretText, Option<String>, Payload), StoreError> {

@@ -345,11 +345,30 @@ fn bytes(payload: Result<Payload, StoreError>) -> Vec<u8> {
 fn a_versions_age_is_when_it_was_made_and_not_when_its_tags_were() {
     let of = |attributes: serde_json::Value| {
         let body = json!({"value": "a", "attributes": attributes, "tags": {}}).to_string();
-        read::made(body.as_bytes()).map(Timestamp::as_second)
+        read::facts(body.as_bytes()).made.map(Timestamp::as_second)
     };
     assert_eq!(of(json!({"created": 1_700_000_000, "updated": 1_800_000_000, "enabled": true})), Some(1_700_000_000));
     for nothing in [json!({}), json!(null), json!({"created": "x"}), json!({"created": i64::MAX})] {
         assert_eq!(of(nothing), None);
+    }
+}
+
+#[test]
+fn a_version_is_named_by_the_end_of_its_id() {
+    let of = |object: serde_json::Value| {
+        let mut body = json!({"value": "a", "attributes": {"created": 1}});
+        body.as_object_mut().expect("an object").extend(object.as_object().expect("an object").clone());
+        read::facts(body.to_string().as_bytes()).version_id
+    };
+    let id = "https://bots.vault.azure.net/secrets/price-bot/4387e9f3d6e14c459867679a90fd0f79";
+    let version = Some("4387e9f3d6e14c459867679a90fd0f79".to_owned());
+    assert_eq!(of(json!({"id": id})), version);
+    assert_eq!(of(json!({"id": "elsewhere", "key": {"kid": id.replace("secrets", "keys"), "n": "a"}})), version);
+    let long = format!("https://bots.vault.azure.net/secrets/price-bot/{}", "a".repeat(129));
+    for unfit in
+        ["", "x", "https://bots.vault.azure.net/secrets/price-bot", &format!("{id}\n"), &format!("{id} "), &long]
+    {
+        assert_eq!(of(json!({"id": unfit})), None, "{unfit}");
     }
 }
 

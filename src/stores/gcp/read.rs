@@ -102,7 +102,7 @@ impl Reader {
         }
         let about: About = serde_json::from_slice(&answer.body).map_err(|_| unavailable(NOT_GOOGLES).about_one())?;
         let text = serde_json::to_string(&about).map_err(|_| unavailable(NOT_GOOGLES).about_one())?;
-        Ok(RemoteSecret { payload: Payload::Json(SecretText::new(text)), version: None, renew: None, changed: None })
+        Ok(RemoteSecret::of(Payload::Json(SecretText::new(text))))
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn accessed(body: &[u8], id: &str, asked: &str) -> Result<RemoteSecre
         return Err(unavailable("the value was damaged on its way (its CRC32C differs): it is read again").about_one());
     }
     // An access says nothing of when the version was made: see [`super::dates`].
-    Ok(RemoteSecret { payload: Payload::Bytes(bytes), version: Some(version), renew: None, changed: None })
+    Ok(RemoteSecret { version: Some(version), ..RemoteSecret::of(Payload::Bytes(bytes)) })
 }
 
 /// The version's number, if the answer is about what was asked for. (The

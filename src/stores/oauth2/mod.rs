@@ -219,7 +219,7 @@ impl Client {
 impl Held {
     fn secret(&self) -> RemoteSecret {
         let fields = self.fields.iter().map(|(name, value)| (name.clone(), value.duplicate())).collect();
-        RemoteSecret { payload: Payload::Fields(fields), version: None, renew: Some(self.renew), changed: None }
+        RemoteSecret { renew: Some(self.renew), ..RemoteSecret::of(Payload::Fields(fields)) }
     }
 }
 

@@ -57,7 +57,7 @@ impl Reader {
             return Err(StoreError::new(ErrorClass::Missing, message));
         }
         // No version: metadata changes without making one.
-        Ok(RemoteSecret { payload: Payload::Json(custom(&answer.body)?), version: None, renew: None, changed: None })
+        Ok(RemoteSecret::of(Payload::Json(custom(&answer.body)?)))
     }
 
     /// Whether a secret's custom metadata has all of these. One that was

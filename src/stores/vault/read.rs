@@ -148,10 +148,8 @@ pub(super) fn first_engine(body: &[u8], is_static_role: bool) -> Result<RemoteSe
     let data = answer.data.ok_or_else(|| unavailable(NOT_VAULTS).about_one())?;
     let role: Option<StaticRole> = is_static_role.then(|| serde_json::from_str(data.get()).ok()).flatten();
     Ok(RemoteSecret {
-        payload: Payload::Json(SecretText::new(data.get().to_owned())),
-        version: None,
-        renew: None,
         changed: role.map(|role| role.last_vault_rotation),
+        ..RemoteSecret::of(Payload::Json(SecretText::new(data.get().to_owned())))
     })
 }
 
@@ -181,10 +179,9 @@ pub(super) fn second_engine(body: &[u8]) -> Result<RemoteSecret, StoreError> {
     let Two { data } = serde_json::from_slice(body).map_err(|_| unavailable(NOT_VAULTS).about_one())?;
     match data.data {
         Some(text) => Ok(RemoteSecret {
-            payload: Payload::Json(SecretText::new(text.get().to_owned())),
             version: Some(data.metadata.version),
-            renew: None,
             changed: data.metadata.created_time.and_then(|time| time.parse().ok()),
+            ..RemoteSecret::of(Payload::Json(SecretText::new(text.get().to_owned())))
         }),
         None => Err(gone(&data.metadata)),
     }

@@ -89,7 +89,7 @@ impl Manager {
         let (fields, made) = &versions[number - 1];
         let fields = fields.iter().map(|(name, value)| (name.clone(), SecretBytes::new(value.clone()))).collect();
         let version = u64::try_from(number).ok();
-        RemoteSecret { payload: Payload::Fields(fields), version, renew: None, changed: Some(*made) }
+        RemoteSecret { version, changed: Some(*made), ..RemoteSecret::of(Payload::Fields(fields)) }
     }
 
     /// Takes a new value, if it follows the newest version.
