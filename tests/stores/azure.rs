@@ -26,7 +26,7 @@ async fn azure_secrets_arrive_byte_for_byte_at_the_newest_or_the_pinned_version(
     let azure = Azure::start(&bot).await?;
     azure.may_read(&bot, "client-a", &["price-bot", "empty", "largest"]);
     let first = azure.cloud.put(VAULT, "price-bot", Secret::of("one"));
-    azure.cloud.put(VAULT, "price-bot", Secret::of("{\"key\": 1.10}\r\n\u{fc}\n"));
+    let second = azure.cloud.put(VAULT, "price-bot", Secret::of("{\"key\": 1.10}\r\n\u{fc}\n"));
     azure.cloud.put(VAULT, "empty", Secret::of(""));
     azure.cloud.put(VAULT, "largest", Secret::of(&"x".repeat(25_600)));
     let store = azure.store_of(&bot, "client-a");
@@ -35,7 +35,9 @@ async fn azure_secrets_arrive_byte_for_byte_at_the_newest_or_the_pinned_version(
     assert_eq!(bytes(&newest), "{\"key\": 1.10}\r\n\u{fc}\n".as_bytes());
     assert_eq!(newest.version, None, "versions of Key Vault have no order");
     assert_eq!(bytes(&*bot.read(&store, "secret/price-bot").await?), bytes(&newest));
-    assert_eq!(bytes(&*bot.read_version(&store, "price-bot", &first).await?), b"one");
+    assert_eq!(newest.version_name().as_deref(), Some(second.as_str()));
+    let pinned = bot.read_version(&store, "price-bot", &first).await?;
+    assert_eq!((bytes(&pinned), pinned.version_name().as_deref()), (&b"one"[..], Some(first.as_str())));
     assert_eq!(bytes(&*bot.read(&store, "empty").await?), b"");
     assert_eq!(bytes(&*bot.read(&store, "largest").await?).len(), 25_600);
     refusal(bot.read_version(&store, "price-bot", &"0".repeat(32)).await, ErrorClass::Missing);

@@ -56,7 +56,10 @@ async fn p5_a_secret_is_read_with_the_bots_own_rights_and_denied_without_them() 
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         read = bot.read(&store, "feed").await;
     }
-    let Payload::Fields(fields) = &read?.payload else { panic!("fields") };
+    let read = read?;
+    let live = Api::<core::Secret>::namespaced(bot.cluster.client()?, &namespace).get("feed").await?;
+    assert_eq!(read.version_name().as_deref(), live.metadata.resource_version.as_deref());
+    let Payload::Fields(fields) = &read.payload else { panic!("fields") };
     assert_eq!((fields["KEY"].expose(), fields["EMPTY"].expose()), (&b"value"[..], &b""[..]));
     let user = format!("system:serviceaccount:{}:bot", bot.namespace);
     let requests = bot.cluster.audit().requests_by(&user).await?;
