@@ -39,7 +39,7 @@ metadata: {name: alice}
 rules:
   - {apiGroups: [""], resources: [secrets], resourceNames: [hers], verbs: [get]}
   - {apiGroups: [""], resources: [serviceaccounts], resourceNames: [allowed], verbs: [use]}
-  - {apiGroups: [botsecret.dev], resources: [clusterbotsecretstores], resourceNames: [allowed], verbs: [use]}
+  - {apiGroups: [botsecret.dev], resources: [clusterbotsecretstores], resourceNames: [allowed, b, c, d, e, f, g, h], verbs: [use]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -48,6 +48,9 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: alice}
 subjects:
   - {kind: User, name: alice}
 "#;
+
+/// Stores for the whole cluster that `alice` may use.
+const MANY: [&str; 8] = ["allowed", "b", "c", "d", "e", "f", "g", "h"];
 
 fn store(kind: &str, name: &str, spec: &Value) -> Value {
     let mut object =
@@ -70,6 +73,16 @@ fn with_certificate(certificate: &str, key: &str) -> Value {
         "clientCert": { "name": certificate, "key": "tls.crt" }, "secretRef": { "name": key, "key": "tls.key" },
     } });
     json!({ "vault": { "address": "https://vault.example", "auth": auth } })
+}
+
+/// The most Secrets that a store can name.
+fn with_keys(id: &str, key: &str, token: &str) -> Value {
+    let reference = |name: &str, key: &str| json!({ "name": name, "key": key });
+    let auth = json!({ "secretRef": {
+        "accessKeyIDSecretRef": reference(id, "id"), "secretAccessKeySecretRef": reference(key, "key"),
+        "sessionTokenSecretRef": reference(token, "token"),
+    } });
+    json!({ "aws": { "service": "SecretsManager", "region": "eu-central-1", "auth": auth } })
 }
 
 fn bot_secret(account: &str, change: &Value) -> Value {
@@ -150,6 +163,10 @@ async fn p5_who_writes_a_store_or_a_botsecret_must_be_allowed_what_it_brings() {
         json!({ "aws": { "service": "SecretsManager", "region": "eu-central-1", "auth": { "ambient": true } } });
     let shared = |name: &str| json!({ "storeRef": { "name": name, "kind": "ClusterBotSecretStore" } });
     let entry = |name: &str| json!({ "dataFrom": [{ "extract": { "key": "x" }, "storeRef": { "name": name, "kind": "ClusterBotSecretStore" } }] });
+    let entries = |names: &[&str]| {
+        let each = |name: &&str| json!({ "extract": { "key": "x" }, "storeRef": { "name": name, "kind": "ClusterBotSecretStore" } });
+        json!({ "dataFrom": names.iter().map(each).collect::<Vec<_>>() })
+    };
     let rotator = |name: &str| json!({ "rotation": { "every": "720h", "serviceAccountName": name } });
     let none = json!({});
     let cases: Vec<Case> = vec![
@@ -168,6 +185,15 @@ async fn p5_who_writes_a_store_or_a_botsecret_must_be_allowed_what_it_brings() {
         ("alice", store(ours, "a", &with_certificate("hers", "hers")), None),
         ("alice", store(ours, "a", &with_certificate("theirs", "hers")), Some("\"get\" on Secrets theirs, hers")),
         ("alice", store(ours, "a", &with_certificate("hers", "theirs")), Some("\"get\" on Secrets hers, theirs")),
+        ("alice", store(ours, "a", &with_keys("hers", "hers", "hers")), None),
+        ("alice", store(ours, "a", &with_keys("theirs", "hers", "hers")), Some("\"get\" on Secrets theirs, hers")),
+        ("alice", store(ours, "a", &with_keys("hers", "theirs", "hers")), Some("\"get\" on Secrets hers, theirs")),
+        (
+            "alice",
+            store(ours, "a", &with_keys("hers", "hers", "theirs")),
+            Some("\"get\" on Secrets hers, hers, theirs"),
+        ),
+        ("alice", store(cluster_wide, "a", &with_keys("hers", "hers", "hers")), None),
         ("alice", store(cluster_wide, "a", &with_secret("hers")), None),
         ("bob", store(cluster_wide, "a", &with_secret("hers")), Some("in namespace botsecret-system")),
         ("alice", store(cluster_wide, "a", &ambient), Some("lends out the operator's own identity")),
@@ -178,6 +204,16 @@ async fn p5_who_writes_a_store_or_a_botsecret_must_be_allowed_what_it_brings() {
         ("alice", bot_secret("allowed", &shared("other")), Some("\"use\" on other")),
         ("alice", bot_secret("allowed", &entry("allowed")), None),
         ("alice", bot_secret("allowed", &entry("other")), Some("\"use\" on other")),
+        // The API server bounds what an expression may ask: of many, and of one many times.
+        ("alice", bot_secret("allowed", &entries(&["allowed"; 20])), None),
+        ("alice", bot_secret("allowed", &entries(&MANY)), None),
+        (
+            "alice",
+            bot_secret("allowed", &entries(&[&["allowed"; 5][..], &["other"]].concat())),
+            Some("\"use\" on other"),
+        ),
+        ("alice", bot_secret("allowed", &entries(&[&MANY[..7], &["other"]].concat())), Some("\"use\" on other")),
+        ("alice", bot_secret("allowed", &entries(&[&MANY[..], &["other"]].concat())), Some("more than 8")),
         ("alice", bot_secret("allowed", &rotator("allowed")), None),
         ("alice", bot_secret("allowed", &rotator("other")), Some("write as ServiceAccount other")),
         (OPERATOR, bot_secret("other", &shared("other")), None),

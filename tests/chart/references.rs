@@ -103,7 +103,7 @@ fn p5_the_policy_on_authors_asks_for_every_identity_and_store_that_a_botsecret_c
     assert_eq!(accounts, BTreeSet::from(["rotation.serviceAccountName", "serviceAccountName"]));
     assert!(variable("botsecret-authors", "reader").contains("object.spec.serviceAccountName"));
     assert!(variable("botsecret-authors", "rotator").contains("object.spec.?rotation.?serviceAccountName"));
-    let stores = variable("botsecret-authors", "stores");
+    let stores = variable("botsecret-authors", "stores0");
     let references = called(&fields, "storeRef");
     assert_eq!(references.len(), 4, "{references:?}");
     for path in references {

@@ -157,7 +157,7 @@ fn traces_are_off_until_they_are_given_an_endpoint() {
         let all = all.as_sequence().expect("variables").iter();
         all.map(|one| (one["name"].as_str().expect("text").to_owned(), one.clone())).collect()
     };
-    let of_traces = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "BOTSECRET_TRACES_SAMPLE_RATIO", "POD_NAME"];
+    let of_traces = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "BOTSECRET_TRACES_SAMPLE_RATIO"];
     let off = variables(&[]);
     assert!(of_traces.iter().all(|name| !off.contains_key(*name)), "{off:?}");
     let endpoint = "http://collector.observability:4318/v1/traces";

@@ -134,6 +134,15 @@ async fn p10_the_operator_cannot_get_hold_of_a_token_for_the_api() {
     // Everybody else is left alone.
     cluster.service_account_token(&namespace, "default", &[own], 600).await.expect("not the operator");
 
+    // A list in another form would name none of the audiences that it means.
+    for unfit in [format!("- {own}"), format!(r#"["{own}"]"#), format!("\"{own}\"\nother"), format!("{own} other")] {
+        kubectl.run(&["apply", "-f", "-"], &parameters(&unfit)).await;
+        until(
+            &format!("{unfit} to be refused"),
+            async || matches!(asker.token(&["vault"]).await, Err((_, message)) if message.contains("one a line")),
+        )
+        .await;
+    }
     kubectl.run(&["apply", "-f", "-"], &parameters(" ,\n")).await;
     until("the empty list to count", async || asker.token(&["vault"]).await.is_err()).await;
     refused(asker.token(&["vault"]).await, "names no audience");

@@ -1,5 +1,5 @@
 {{- define "botsecret.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimAll "-" -}}
 {{- end -}}
 
 {{/* What everything is called: also a Service, whose name has no dots and begins with a letter. */}}
@@ -8,11 +8,11 @@
 {{- $release := .Release.Name | replace "." "-" -}}
 {{- if regexMatch "^[0-9]" $release }}{{ $release = printf "r%s" $release }}{{ end -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 50 | trimAll "-" -}}
 {{- else if contains $name $release -}}
-{{- $release | trunc 50 | trimSuffix "-" -}}
+{{- $release | trunc 50 | trimAll "-" -}}
 {{- else -}}
-{{- printf "%s-%s" $release $name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" $release $name | trunc 50 | trimAll "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -141,6 +141,10 @@ variables:
     expression: dyn(object).spec.template.?metadata.?annotations.orValue({})
   - name: notesBefore
     expression: dyn(oldObject).spec.template.?metadata.?annotations.orValue({})
+  - name: head
+    expression: dyn(object).spec.template.?metadata.orValue({})
+  - name: headBefore
+    expression: dyn(oldObject).spec.template.?metadata.orValue({})
 validations:
   - expression: request.operation == 'UPDATE' && dyn(object).spec.template.spec == dyn(oldObject).spec.template.spec
     reason: Forbidden
@@ -156,9 +160,15 @@ validations:
       request.operation == 'UPDATE'
       && dyn(object).metadata.?ownerReferences.orValue([]) == dyn(oldObject).metadata.?ownerReferences.orValue([])
       && dyn(object).metadata.?finalizers.orValue([]) == dyn(oldObject).metadata.?finalizers.orValue([])
-      && dyn(object).spec.template.?metadata.?labels.orValue({}) == dyn(oldObject).spec.template.?metadata.?labels.orValue({})
     reason: Forbidden
-    message: BotSecret changes a workload's annotations and not its owners, its finalizers or its pods' labels
+    message: BotSecret changes a workload's annotations and not its owners or its finalizers
+  - expression: >-
+      request.operation == 'UPDATE'
+      && variables.head.all(field, field == 'annotations'
+      || (field in variables.headBefore && variables.head[field] == variables.headBefore[field]))
+      && variables.headBefore.all(field, field == 'annotations' || field in variables.head)
+    reason: Forbidden
+    message: BotSecret changes annotations of a workload's pods and not their labels, their finalizers or what else pods are made with
   - expression: >-
       request.operation == 'UPDATE'
       && variables.notes.all(key, key.startsWith('rollout.botsecret.dev/')
