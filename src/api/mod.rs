@@ -20,7 +20,7 @@ pub use bot_secret::{
     Rollout, Rotation, RotationSchedule, SecretType, StoreKind, StoreRef, Target, Template, TemplateMergePolicy,
     Verify, Window, WindowKind, WorkloadChoice, WorkloadKind, WorkloadRef,
 };
-pub(crate) use cron::cron_of;
+pub(crate) use cron::{Schedule, Unusable};
 #[cfg(any(test, fuzzing))]
 pub(crate) use duration::ADMITTED;
 pub use duration::{Interval, Timeout};

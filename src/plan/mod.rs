@@ -4,6 +4,7 @@ mod at_once;
 mod backoff;
 mod due;
 mod memory;
+mod pace;
 mod queue;
 mod renewal;
 mod rotation;
@@ -12,8 +13,9 @@ pub use at_once::{demanded_since, emergency, emergency_due, is_forced, rotation_
 pub use backoff::{Clock, Retry, next_tick, retry_delay};
 pub use due::{Due, due, is_synced, is_tried, refresh_requested, why};
 pub use memory::{BackNotes, CandidateNotes, Memory, Refused, Repairs};
+pub use pace::ScheduleError;
+#[cfg(any(test, fuzzing))]
+pub(crate) use pace::first_after;
 pub use queue::Queue;
 pub use renewal::Renewal;
-#[cfg(any(test, fuzzing))]
-pub(crate) use rotation::first_after;
-pub use rotation::{Asked, AtSource, Look, RotationNotes, ScheduleError, Step, Turn, Wanted, look, next_step, turn};
+pub use rotation::{Asked, AtSource, Look, RotationNotes, Step, Turn, Wanted, look, next_step, turn};

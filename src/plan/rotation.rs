@@ -4,13 +4,14 @@
 //! A value is as old as its source says. So one that has been written is due no
 //! more, whoever wrote it and whether or not the answer came.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::ControlFlow};
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use super::pace::{Pace, ScheduleError, after};
 use crate::{
-    api::{BotSecretSpec, Rotation, RotationSchedule, State, cron_of},
+    api::{BotSecretSpec, Rotation, State},
     build::{Source, generated, keys_filled_by, rotated},
     report::Problem,
 };
@@ -71,21 +72,6 @@ pub struct Asked {
 /// where its manager says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted(Option<Timestamp>);
-
-/// A schedule that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ScheduleError {
-    /// It is no cron expression.
-    #[error(
-        "rotation.schedule: \"{0}\" is not a cron expression: write minute, hour, day of the month, month and day of the week, such as \"0 3 1 * *\""
-    )]
-    Cron(String),
-    /// Its time zone is not known.
-    #[error(
-        "rotation.schedule: time zone \"{0}\" is not known: write a name of the tz database, such as Europe/Berlin"
-    )]
-    TimeZone(String),
-}
 
 /// What is to be done at a moment.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -198,7 +184,7 @@ pub enum Turn {
 /// When the successor of a value is due that has been the same since `told`.
 ///
 /// # Errors
-/// Where the schedule cannot be read.
+/// Where the schedule is of no use.
 pub fn turn(
     spec: &BotSecretSpec,
     notes: &RotationNotes,
@@ -208,17 +194,28 @@ pub fn turn(
     now: Timestamp,
 ) -> Result<Turn, ScheduleError> {
     let Some(rotation) = &spec.rotation else { return Ok(Turn::At(None)) };
-    if notes.is_demanded(source, told) {
-        return Ok(Turn::Now);
+    match counts_since(spec, notes, source, told, state) {
+        ControlFlow::Break(turn) => Ok(turn),
+        ControlFlow::Continue(since) => Ok(Pace::of(rotation)?.turn(since, now)),
     }
-    let Some(told) = told else { return Ok(Turn::Ageless) };
+}
+
+/// Since when a value counts as what it is, where that decides.
+fn counts_since(
+    spec: &BotSecretSpec,
+    notes: &RotationNotes,
+    source: &Source,
+    told: Option<Timestamp>,
+    state: Option<&State>,
+) -> ControlFlow<Turn, Timestamp> {
+    if notes.is_demanded(source, told) {
+        return ControlFlow::Break(Turn::Now);
+    }
+    let Some(told) = told else { return ControlFlow::Break(Turn::Ageless) };
     // A manager whose clock is behind ours tells of a new value what makes it due.
     let by_ours = arrived_here(spec, source, state).into_iter().chain(notes.renewed.get(source).copied()).max();
     let since = by_ours.filter(|ours| ours.duration_since(told) < FARTHEST).map_or(told, |ours| ours.max(told));
-    Ok(match due_at(rotation, since)? {
-        Some(at) if at <= now => Turn::Now,
-        at => Turn::At(at),
-    })
+    ControlFlow::Continue(since)
 }
 
 /// When a value came into the Secret that was there before with another.
@@ -240,7 +237,7 @@ fn changed_among(keys: &[String], state: Option<&State>) -> Option<Timestamp> {
 /// Looks at the ages of what was read.
 ///
 /// # Errors
-/// Where the schedule cannot be read.
+/// Where the schedule is of no use.
 pub fn look(
     spec: &BotSecretSpec,
     notes: &RotationNotes,
@@ -257,9 +254,15 @@ pub fn look(
             at => next.extend(at),
         }
     }
+    // Read once for all; a schedule that is of no use does not matter where nothing waits for it.
+    let pace = Pace::of(rotation);
     for source in rotated(spec) {
         let Some(told) = notes.seen.get(&source) else { continue };
-        match turn(spec, notes, &source, *told, state, now)? {
+        let turn = match counts_since(spec, notes, &source, *told, state) {
+            ControlFlow::Break(turn) => turn,
+            ControlFlow::Continue(since) => pace.as_ref().map_err(ScheduleError::clone)?.turn(since, now),
+        };
+        match turn {
             Turn::Now => look.due.push(source),
             Turn::At(at) => next.extend(at),
             Turn::Ageless => look.ageless = look.ageless.or(Some(source)),
@@ -281,31 +284,6 @@ fn changed_here(spec: &BotSecretSpec, source: &Source, state: Option<&State>) ->
 
 fn too_old_at(rotation: &Rotation, since: Timestamp) -> Option<Timestamp> {
     after(since, rotation.max_age?.0)
-}
-
-/// When the successor of a value of this age is due.
-///
-/// # Errors
-/// Where the schedule cannot be read.
-fn due_at(rotation: &Rotation, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
-    match (&rotation.schedule, rotation.every) {
-        (Some(schedule), _) => first_after(schedule, since),
-        (None, every) => Ok(every.and_then(|every| after(since, every.0))),
-    }
-}
-
-/// A time that is out of reach never comes.
-fn after(since: Timestamp, period: Duration) -> Option<Timestamp> {
-    since.checked_add(SignedDuration::try_from(period).ok()?).ok()
-}
-
-pub(crate) fn first_after(schedule: &RotationSchedule, since: Timestamp) -> Result<Option<Timestamp>, ScheduleError> {
-    let cron = cron_of(&schedule.cron).ok_or_else(|| ScheduleError::Cron(schedule.cron.clone()))?;
-    let zone = match &schedule.time_zone {
-        None => TimeZone::UTC,
-        Some(name) => TimeZone::get(name).map_err(|_| ScheduleError::TimeZone(name.clone()))?,
-    };
-    Ok(cron.find_next_occurrence(&since.to_zoned(zone), false).ok().map(|at| at.timestamp()))
 }
 
 /// A version of a remote secret.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Asked, AtSource, Look, RotationNotes, ScheduleError, Step, Turn, due_at, look, next_step};
+use super::{Asked, AtSource, Look, Pace, RotationNotes, ScheduleError, Step, Turn, look, next_step};
 use crate::{
     api::{BotSecretSpec, KeyChange, Revision, Rotation, State, StoreRef},
     build::Source,
@@ -206,7 +206,7 @@ fn a_manager_whose_clock_is_behind_is_not_asked_twice() {
 fn a_schedule_is_due_at_its_first_moment_after_the_last_change() {
     let due = |rotation: Value, since: &str| {
         let rotation: Rotation = serde_json::from_value(rotation).expect("a rotation");
-        due_at(&rotation, time(since)).map(|at| at.map(|at| at.to_string()))
+        Pace::of(&rotation).map(|pace| pace.due_at(time(since)).map(|at| at.to_string()))
     };
     let monthly = json!({ "schedule": { "cron": "0 3 1 * *" } });
     assert_eq!(due(monthly.clone(), "2026-06-01T02:00:00Z"), Ok(Some("2026-06-01T03:00:00Z".to_owned())));
@@ -217,7 +217,22 @@ fn a_schedule_is_due_at_its_first_moment_after_the_last_change() {
     assert_eq!(due(wrong, DAWN), Err(ScheduleError::Cron("61 * * * *".to_owned())));
     let nowhere = json!({ "schedule": { "cron": "0 3 1 * *", "timeZone": "Europe/Nowhere" } });
     assert_eq!(due(nowhere, DAWN), Err(ScheduleError::TimeZone("Europe/Nowhere".to_owned())));
+    let never = json!({ "schedule": { "cron": "0 3 31 4,6 *" } });
+    assert_eq!(due(never, DAWN), Err(ScheduleError::Never("0 3 31 4,6 *".to_owned())));
     assert_eq!(due(json!({ "every": "999999h" }), "9999-01-01T00:00:00Z"), Ok(None), "out of reach");
+}
+
+#[test]
+fn p6_a_schedule_that_never_comes_is_said_where_something_waits_for_it() {
+    for cron in ["0 3 * * L", "0 3 * * +", "0 3 30 2 *", "0 3 31 4,6 *", "*\t* * * * *"] {
+        let spec = spec(json!({ "maxAge": "24h", "schedule": { "cron": cron } }));
+        let error = look(&spec, &notes(), None, time(LATER)).expect_err(cron).to_string();
+        assert!(error.starts_with(&format!("rotation.schedule: \"{cron}\" ")), "{error}");
+        let mut notes = notes();
+        notes.demand(&spec, None, Some(time(LATER)), false, time(LATER));
+        let due = look(&spec, &notes, None, time(LATER)).expect("nothing waits for the schedule").due;
+        assert_eq!(due, [source("kv/bot"), source("kv/other")], "{cron}");
+    }
 }
 
 #[test]

@@ -64,8 +64,8 @@ async fn argo_cd_sees_each_state_as_it_is_and_its_actions_take_effect() -> Resul
     bench.until_all_hold("bot", 1, "1").await?;
     until_health(&bench, "Healthy", "Synced: ").await?;
 
-    // The thirty-first of February: it stays on its way until that is taken out.
-    let never = json!([{ "schedule": "0 0 31 2 *", "duration": "1h" }]);
+    // Denied at any time: it stays on its way until that is taken out.
+    let never = json!([{ "kind": "Deny", "schedule": "* * * * *", "duration": "1h" }]);
     patch(&bench, &json!({ "spec": { "rollout": { "window": never } } })).await?;
     rotate(&bench, "2").await?;
     until_health(&bench, "Progressing", "RollingOut: Deployment bot must roll still").await?;

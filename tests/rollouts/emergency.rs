@@ -36,8 +36,8 @@ async fn waits(bench: &Bench, revision: &str, rollouts: usize) -> Result {
 async fn a_closed_window_and_a_pause_are_skipped_for_the_request_and_for_nothing_else() -> Result {
     let mut bench = Bench::new("rotate-window").await?;
     scene(&bench, &APPS).await?;
-    // The thirty-first of February.
-    let never = json!([{ "schedule": "0 0 31 2 *", "duration": "1h" }]);
+    // Denied at any time.
+    let never = json!([{ "kind": "Deny", "schedule": "* * * * *", "duration": "1h" }]);
     edit(&bench, json!({ "rollout": { "window": never, "minInterval": "24h" } })).await?;
     rotate(&bench, "2").await?;
     waits(&bench, "2", 0).await?;

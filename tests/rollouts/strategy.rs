@@ -297,8 +297,8 @@ async fn a_workload_that_fails_halts_every_rotation_that_joined_its_rollout() ->
 async fn nobody_rolls_outside_the_window_and_the_order_is_kept_inside() -> Result {
     let bench = Bench::new("window").await?;
     scene(&bench, &["bot-a", "bot-b", "bot-c"]).await?;
-    // The thirty-first of February.
-    let never = json!([{ "schedule": "0 0 31 2 *", "duration": "1h" }]);
+    // Denied at any time.
+    let never = json!([{ "kind": "Deny", "schedule": "* * * * *", "duration": "1h" }]);
     edit(
         &bench,
         json!({ "window": never, "order": [

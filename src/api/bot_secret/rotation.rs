@@ -73,7 +73,7 @@ pub struct RotationSchedule {
     /// A cron expression of five fields: minute, hour, day of the month, month,
     /// day of the week.
     #[schemars(length(min = 9, max = 100))]
-    #[x_kube(validation = Rule::new("self.matches('^[^ ]+( [^ ]+){4}$')")
+    #[x_kube(validation = Rule::new("self.matches('^[!-~]+( [!-~]+){4}$')")
         .message("write five fields, such as \"0 3 1 * *\": minute, hour, day of the month, month, day of the week"))]
     pub cron: String,
     /// The time zone of the schedule, as in the tz database. UTC when not set.

@@ -82,7 +82,7 @@ pub struct Window {
     /// When it opens, as a cron expression of five fields: minute, hour, day of
     /// the month, month, day of the week.
     #[schemars(length(min = 9, max = 100))]
-    #[x_kube(validation = Rule::new("self.matches('^[^ ]+( [^ ]+){4}$')")
+    #[x_kube(validation = Rule::new("self.matches('^[!-~]+( [!-~]+){4}$')")
         .message("write five fields, such as \"0 2 * * 1-5\": minute, hour, day of the month, month, day of the week"))]
     pub schedule: String,
     /// The time zone of the schedule, as in the tz database. UTC when not set.

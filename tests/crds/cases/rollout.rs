@@ -114,6 +114,7 @@ fn strategy() -> Vec<Case> {
         ),
         window("a night", json!({"schedule": "0 2 * * *", "duration": "4h"}), Accepted),
         window("seconds too", json!({"schedule": "0 0 2 * * *", "duration": "4h"}), Rule("write five fields")),
+        window("seconds after a tab", json!({"schedule": "0\t0 2 * * *", "duration": "4h"}), Rule("write five fields")),
         window("no length", json!({"schedule": "0 2 * * *"}), Schema("Required value")),
         window(
             "shorter than a minute",

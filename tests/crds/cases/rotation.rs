@@ -29,6 +29,8 @@ pub fn cases() -> Vec<Case> {
             Accepted,
         ),
         rotation("seconds too", json!({"schedule": {"cron": "0 0 3 1 * *"}}), Rule("write five fields")),
+        rotation("seconds after a tab", json!({"schedule": {"cron": "0\t0 3 1 * *"}}), Rule("write five fields")),
+        rotation("a year on another line", json!({"schedule": {"cron": "0 3 1 * *\n2030"}}), Rule("write five fields")),
         rotation(
             "twice timed",
             json!({"every": "1h", "schedule": {"cron": "0 3 1 * *"}}),
