@@ -16,7 +16,7 @@ use super::{
     super::{Context, syncing::version_name},
     Progress,
     asking::uuid,
-    made::{made, properties},
+    made::{NotMade, made, properties},
     scene::{Scene, refused},
 };
 use crate::{
@@ -233,14 +233,13 @@ impl Job<'_> {
                 self.source
             )));
         }
-        let no_randomness =
-            |_| Problem::new(Reason::InternalError, Retry::Backoff, "the system has no randomness to give");
+        let not_made = |error: NotMade| Problem::new(Reason::InternalError, Retry::Backoff, error.to_string());
         let mut values = Vec::new();
         for (rule, property) in generated(&object.spec, self.source) {
-            values.extend(made(rule, property).map_err(no_randomness)?);
+            values.extend(made(rule, property).await.map_err(not_made)?);
         }
         let mut bytes = [0; 16];
-        rand::fill(&mut bytes).map_err(no_randomness)?;
+        rand::fill(&mut bytes).map_err(|error| not_made(error.into()))?;
         let note = NextNote {
             place: version_name(self.source),
             properties,
