@@ -38,8 +38,9 @@ type Seen = BTreeMap<String, Option<SecretVersion>>;
 
 struct Opened {
     store: Arc<Store>,
-    /// What the watch saw when it was opened or last compared …
-    seen: Seen,
+    /// What the watch saw when it was opened or last compared, unless it has had news
+    /// since that could not be looked into …
+    seen: Option<Seen>,
     /// … and what was read.
     read: BTreeMap<String, SecretVersion>,
 }
@@ -52,7 +53,7 @@ impl Opened {
             seen.len() == self.read.len()
                 && self.read.iter().all(|(name, read)| seen.get(name).is_some_and(|seen| seen.as_ref() == Some(read)))
         };
-        *seen == self.seen || caught_up()
+        self.seen.as_ref() == Some(seen) || caught_up()
     }
 }
 
@@ -87,7 +88,7 @@ impl Stores {
         if let Some(opened) = &mut slot.opened
             && opened.is_current(seen)
         {
-            opened.seen.clone_from(seen);
+            opened.seen = Some(seen.clone());
             return Ok(Arc::clone(&opened.store));
         }
         if let Some((when, known, error)) = &slot.failed
@@ -96,7 +97,21 @@ impl Stores {
         {
             return Err(error.clone());
         }
-        match self.opened(resolved, slot.opened.take()).await {
+        let opened = match gather(&*self.source, resolved).await {
+            Ok((credentials, read)) => self.opened(resolved, slot.opened.take(), credentials, read),
+            Err(error) => {
+                // Nobody uses it until its Secrets are read again. Where they only could not
+                // be, it and its logins are good still, should they say what they said (P2);
+                // where the API server says that they are gone, are no credentials or may not
+                // be read, it is over (P5).
+                match &mut slot.opened {
+                    Some(opened) if error.class.is_outage() => opened.seen = None,
+                    opened => *opened = None,
+                }
+                Err(error)
+            }
+        };
+        match opened {
             Ok(opened) => {
                 let store = Arc::clone(&opened.store);
                 (slot.opened, slot.failed) = (Some(opened), None);
@@ -109,9 +124,15 @@ impl Stores {
         }
     }
 
-    async fn opened(&self, resolved: &ResolvedStore, old: Option<Opened>) -> Result<Opened, StoreError> {
-        let (credentials, read) = gather(&*self.source, resolved).await?;
-        let seen = resolved.credentials.seen.clone();
+    /// The store with what was read for it: the old one, if that is the same.
+    fn opened(
+        &self,
+        resolved: &ResolvedStore,
+        old: Option<Opened>,
+        credentials: Credentials,
+        read: BTreeMap<String, SecretVersion>,
+    ) -> Result<Opened, StoreError> {
+        let seen = Some(resolved.credentials.seen.clone());
         // The watch lagged behind what was read.
         if let Some(old) = old.filter(|old| old.read == read) {
             return Ok(Opened { seen, ..old });

@@ -105,6 +105,41 @@ async fn p5_credentials_that_were_deleted_end_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p2_credentials_that_cannot_be_read_for_a_moment_cost_no_login_and_those_that_are_refused_end_theirs() {
+    use ErrorClass::{Invalid, Throttled, Timeout, Unavailable};
+    for (said, logins) in [(Unavailable, 1), (Timeout, 1), (Throttled, 1), (Invalid, 2)] {
+        let (world, fetcher) = World::new().fetcher();
+        let bot = account("bot");
+        world.put_secret("login", 3, "hunter2");
+        read_as(&fetcher, &stored(Some(Some(1))), &bot).await.expect("read");
+        // The watch is on its way to what was read: whether that is so must be looked at.
+        *locked(&world.secrets_fail) = Some(StoreError::new(said, "no answer"));
+        let failed = read_as(&fetcher, &stored(Some(Some(2))), &bot).await;
+        assert_eq!(class(&failed), Some(said), "nobody goes on with what may have been replaced");
+        *locked(&world.secrets_fail) = None;
+        sleep(SECOND * 2).await;
+        read_as(&fetcher, &stored(Some(Some(2))), &bot).await.expect("read");
+        assert_eq!((world.opened.load(SeqCst), world.logins.load(SeqCst)), (logins, logins), "{said:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_credentials_that_are_replaced_while_they_cannot_be_read_are_not_used_again() {
+    let (world, fetcher) = World::new().fetcher();
+    let bot = account("bot");
+    world.put_secret("login", 1, "old");
+    read_as(&fetcher, &stored(Some(Some(1))), &bot).await.expect("read");
+    *locked(&world.secrets_fail) = Some(StoreError::new(ErrorClass::Unavailable, "no answer"));
+    assert!(read_as(&fetcher, &stored(Some(Some(2))), &bot).await.is_err());
+    world.put_secret("login", 2, "new");
+    *locked(&world.secrets_fail) = None;
+    sleep(SECOND * 2).await;
+    read_as(&fetcher, &stored(Some(Some(2))), &bot).await.expect("read");
+    assert_eq!(*locked(&world.passwords), ["old", "new"]);
+    assert_eq!(locked(&fetcher.seats).len(), 1, "the old login is gone");
+}
+
+#[tokio::test(start_paused = true)]
 async fn p5_a_token_for_the_kubernetes_api_is_no_credential_for_a_manager() {
     let (world, fetcher) = World::new().fetcher();
     for kind in ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token", "botsecret.dev/digest-key"] {

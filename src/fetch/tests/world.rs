@@ -58,6 +58,8 @@ pub(super) struct World {
     /// Secrets by name, each with its version, type and the value of its one
     /// key, `password`.
     pub(super) secrets: Mutex<HashMap<String, (u64, String, String)>>,
+    /// What a read of a Secret answers instead.
+    pub(super) secrets_fail: Mutex<Option<StoreError>>,
     /// Passwords that logins came with.
     pub(super) passwords: Mutex<Vec<String>>,
     pub(super) finds: AtomicUsize,
@@ -86,6 +88,7 @@ impl World {
             opened: AtomicUsize::new(0),
             secret_reads: AtomicUsize::new(0),
             secrets: Mutex::default(),
+            secrets_fail: Mutex::default(),
             passwords: Mutex::default(),
             finds: AtomicUsize::new(0),
         }
@@ -139,6 +142,9 @@ impl CredentialSource for Issuer {
         assert_eq!(namespace, "trading");
         self.0.secret_reads.fetch_add(1, SeqCst);
         sleep(Duration::from_millis(10)).await;
+        if let Some(error) = locked(&self.0.secrets_fail).clone() {
+            return Err(error);
+        }
         Ok(locked(&self.0.secrets).get(name).map(|(version, kind, password)| CredentialSecret {
             version: version_of(name, *version),
             kind: kind.clone(),
