@@ -278,9 +278,21 @@ impl Fetcher {
         self.tokens.forget_account(uid);
     }
 
-    /// Drops logins and tokens that have expired or are not used. Runs by
-    /// itself as long as reads do.
-    pub fn sweep(&self) {
+    /// Drops logins and tokens that have expired or are not used, if that was not done
+    /// within the last minute. Each read and search does so first; where none may come,
+    /// whoever holds this calls it.
+    pub fn sweep_now_and_then(&self) {
+        {
+            let mut swept = locked(&self.swept);
+            if swept.elapsed() < SWEEP_EVERY {
+                return;
+            }
+            *swept = Instant::now();
+        }
+        self.sweep();
+    }
+
+    fn sweep(&self) {
         let now = Instant::now();
         locked(&self.seats).retain(|_, seat| !seat.logins.is_idle(now, IDLE));
         self.stores.sweep();
@@ -299,15 +311,10 @@ impl Fetcher {
         &self.counters
     }
 
-    fn sweep_now_and_then(&self) {
-        {
-            let mut swept = locked(&self.swept);
-            if swept.elapsed() < SWEEP_EVERY {
-                return;
-            }
-            *swept = Instant::now();
-        }
-        self.sweep();
+    /// Whether neither a store is open nor a token or login kept.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        locked(&self.seats).is_empty() && self.stores.is_empty() && self.tokens.is_empty()
     }
 
     /// Where this account sits at this store.

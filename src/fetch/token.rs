@@ -142,6 +142,11 @@ impl Tokens {
         locked(&self.cells).retain(|(account, _), _| account != uid);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        locked(&self.cells).is_empty()
+    }
+
     /// Drops tokens that no login would use again.
     pub(super) fn sweep(&self, now: Instant) {
         locked(&self.cells).retain(|_, cell| match cell.try_lock() {

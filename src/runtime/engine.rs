@@ -28,10 +28,10 @@ use crate::{
     audit,
     plan::{Memory, Queue},
     traces,
-    watch::{Change, ObjectKey, Observed, Scoped, Wake, World, streams},
+    watch::{Change, Departed, ObjectKey, Observed, Scoped, Wake, World, streams},
 };
 
-/// How often BotSecrets are counted by readiness.
+/// How often BotSecrets are counted by readiness, and what nobody uses is looked for.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// How long the first passes wait for news of the Secrets that stores refer
 /// to. Without them a store's credentials are read as they are, and once more
@@ -208,6 +208,11 @@ impl Engine {
         for (key, wake) in self.world.take(scope, change) {
             self.wake(key, wake, now);
         }
+        for gone in self.world.take_departed() {
+            match gone {
+                Departed::Account(uid) => self.context.fetcher.forget_account(&uid),
+            }
+        }
         if stores_change {
             let after: HashSet<&str> = self.world.store_uids().collect();
             for gone in before.iter().filter(|uid| !after.contains(uid.as_str())) {
@@ -302,6 +307,8 @@ impl Engine {
     }
 
     fn count(&mut self) {
+        // Reads do so too, but who knows whether there will be one.
+        self.context.fetcher.sweep_now_and_then();
         let (ready, not_ready) = self.world.count_ready();
         self.context.metrics.count_objects(ready, not_ready);
         self.context.metrics.count_reasons(&self.world.reasons());

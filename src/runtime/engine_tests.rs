@@ -1,6 +1,8 @@
-//! A fault of the operator's own, in one pass over one object.
+//! A fault of the operator's own, in one pass over one object; what goes with what is
+//! deleted.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     sync::{
         Arc, Mutex,
@@ -15,16 +17,16 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Context, contained};
+use super::{Context, Engine, contained};
 use crate::{
     api::BotSecret,
     build::DigestKey,
     fetch::{Fetcher, KubeCredentials, KubeTokens},
-    plan::{Clock, Due, due},
+    plan::{Clock, Due, Queue, due},
     report::{Emitter, Metrics},
-    runtime::turns,
-    stores::{ClusterEndpoint, HttpClients},
-    watch::{Change, ObjectKey, Scoped, World},
+    runtime::{referred::ReferredWatches, successes::Successes, turns},
+    stores::{ClusterEndpoint, HttpClients, RemoteKey},
+    watch::{AccountFacts, Change, ObjectKey, Observed, Scoped, World},
 };
 
 const CANARY: &str = "a value that a panic quotes";
@@ -37,9 +39,14 @@ fn context(panics: usize, told: Arc<Mutex<Vec<Value>>>) -> Context {
         let (left, told) = (left.clone(), told.clone());
         async move {
             let is_patch = request.method() == Method::PATCH;
+            let is_token = request.uri().path().ends_with("/token");
             let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             assert!(!is_patch || left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err(), "{CANARY}");
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            if is_token {
+                let granted = json!({ "spec": { "expirationSeconds": 600 }, "status": { "token": "token" } });
+                return Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(granted.to_string()))));
+            }
             let mut answer = json!(bot_secret());
             answer["status"] = body["status"].clone();
             // RFC 7396: null says that a member is to go.
@@ -47,7 +54,7 @@ fn context(panics: usize, told: Arc<Mutex<Vec<Value>>>) -> Context {
                 status.retain(|_, value| !value.is_null());
             }
             told.lock().expect("whole").push(body);
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(answer.to_string()))))
+            Ok(Response::new(Full::new(Bytes::from(answer.to_string()))))
         }
     });
     let client = kube::Client::new(service, "trading");
@@ -116,4 +123,74 @@ async fn p6_a_panic_in_the_report_of_a_panic_is_contained_too() {
     let observed = world().observe(&ObjectKey::new("trading", "bot")).expect("it is there");
     assert!(contained(&context, observed, Box::default()).await.is_none());
     assert_eq!(context.metrics.panics.get(), 1);
+}
+
+/// An engine that knows a ServiceAccount, a store where nobody answers, and a BotSecret
+/// that reads from it.
+fn engine() -> Engine {
+    let context = context(0, Arc::default());
+    let (done, _) = tokio::sync::mpsc::unbounded_channel();
+    let (referred, _) = ReferredWatches::new(context.client.clone());
+    let mut engine = Engine {
+        context: Arc::new(context),
+        world: World::new("botsecret-system"),
+        queue: Queue::default(),
+        memories: HashMap::new(),
+        wanted: HashMap::new(),
+        done,
+        referred,
+        successes: Successes::of(10),
+        sending: false,
+    };
+    let store = serde_json::from_value(json!({
+        "apiVersion": "botsecret.dev/v1alpha1", "kind": "BotSecretStore",
+        "metadata": { "name": "nowhere", "namespace": "trading", "uid": "s", "generation": 1 },
+        "spec": { "kubernetes": {
+            "remoteNamespace": "vault", "server": { "url": "https://127.0.0.1:1" }, "audience": "elsewhere",
+        } },
+    }));
+    let account = AccountFacts { uid: "a".to_owned(), ..AccountFacts::default() };
+    engine.take("", Change::BotSecret(Scoped::Put(Box::new(bot_secret()))));
+    engine.take("", Change::Store(Scoped::Put(Box::new(store.expect("a store")))));
+    engine.take("", Change::ServiceAccount(Scoped::Put((ObjectKey::new("trading", "bot"), account))));
+    engine
+}
+
+/// Reads as a pass over the BotSecret would that began before what happened since. Answers
+/// how many tokens have been asked for.
+async fn read(engine: &Engine, observed: &Observed) -> u64 {
+    let store = observed.stores.values().next().expect("a store").as_ref().expect("it can be used");
+    let account = observed.account.as_ref().expect("an account");
+    let key = RemoteKey { key: "x".to_owned(), version: None, metadata: false, dated: false };
+    let fetcher = &engine.context.fetcher;
+    let answers = fetcher.read(store, account, &[key], Instant::now()).await;
+    assert!(answers[0].is_err(), "nobody answers there");
+    fetcher.counters().token_requests()
+}
+
+#[tokio::test(start_paused = true)]
+async fn p5_tokens_and_logins_of_a_deleted_account_go_with_it() {
+    let bot = ObjectKey::new("trading", "bot");
+    let mut engine = engine();
+    let observed = engine.world.observe(&bot).expect("it is there");
+    assert_eq!(read(&engine, &observed).await, 1);
+    assert_eq!(read(&engine, &observed).await, 1, "it is kept");
+    engine.take("", Change::ServiceAccount(Scoped::Gone(ObjectKey::new("trading", "another"))));
+    assert_eq!(read(&engine, &observed).await, 1, "another one's end is nothing to it");
+    engine.take("", Change::ServiceAccount(Scoped::Gone(bot)));
+    assert_eq!(read(&engine, &observed).await, 2, "nothing of it is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p4_nothing_stays_in_memory_once_the_last_botsecret_has_gone_though_nobody_reads_any_more() {
+    let bot = ObjectKey::new("trading", "bot");
+    let mut engine = engine();
+    let observed = engine.world.observe(&bot).expect("it is there");
+    read(&engine, &observed).await;
+    engine.take("", Change::BotSecret(Scoped::Gone(bot)));
+    engine.count();
+    assert!(!engine.context.fetcher.is_empty(), "somebody may want it within the hour");
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    engine.count();
+    assert!(engine.context.fetcher.is_empty());
 }

@@ -22,4 +22,4 @@ pub use workload::{
     DaemonSetView, DeploymentView, Progress, StatefulSetView, TemplateFrom, UpdateStrategy, WorkloadFacts, WorkloadId,
     WorkloadView,
 };
-pub use world::{AccountFacts, Change, Elsewhere, ObjectKey, Observed, Scoped, StoreProblem, Wake, World};
+pub use world::{AccountFacts, Change, Departed, Elsewhere, ObjectKey, Observed, Scoped, StoreProblem, Wake, World};

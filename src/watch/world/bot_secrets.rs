@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{AccountFacts, ObjectKey, Scoped, Wake, World, is_older, key_of};
+use super::{AccountFacts, Departed, ObjectKey, Scoped, Wake, World, is_older, key_of};
 use crate::api::{ANNOTATION_REFRESH, BotSecret};
 
 impl World {
@@ -70,18 +70,29 @@ impl World {
         scope: &str,
         change: Scoped<(ObjectKey, AccountFacts)>,
     ) -> Vec<(ObjectKey, Wake)> {
-        let keys = match change {
+        let (put, gone) = match change {
             Scoped::Begin => {
                 self.accounts.begin(scope, |key| scope.is_empty() || key.namespace == scope);
-                Vec::new()
+                return Vec::new();
             }
-            Scoped::Put((key, facts)) => {
-                let same = self.accounts.put(key.clone(), facts.clone()) == Some(facts);
-                if same { Vec::new() } else { vec![key] }
-            }
-            Scoped::Gone(key) => self.accounts.remove(&key).map(|_| key).into_iter().collect(),
-            Scoped::End => self.accounts.finish(scope).into_iter().map(|(key, _)| key).collect(),
+            Scoped::Put(put) => (Some(put), Vec::new()),
+            Scoped::Gone(key) => (None, self.accounts.remove(&key).map(|old| (key, old)).into_iter().collect()),
+            Scoped::End => (None, self.accounts.finish(scope)),
         };
+        let mut keys = Vec::new();
+        for (key, old) in gone {
+            self.departed.push(Departed::Account(old.uid));
+            keys.push(key);
+        }
+        if let Some((key, facts)) = put {
+            let old = self.accounts.put(key.clone(), facts.clone());
+            if old.as_ref() != Some(&facts) {
+                keys.push(key);
+            }
+            // It was deleted and made anew between two looks.
+            let other = old.map(|old| old.uid).filter(|uid| *uid != facts.uid);
+            self.departed.extend(other.map(Departed::Account));
+        }
         keys.into_iter()
             .flat_map(|account| {
                 self.in_namespace(&account.namespace)

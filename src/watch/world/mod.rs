@@ -23,7 +23,7 @@ use crate::{
     report::{Reason, Reasons},
 };
 
-pub use types::{AccountFacts, Change, Elsewhere, ObjectKey, Observed, Scoped, StoreProblem, Wake};
+pub use types::{AccountFacts, Change, Departed, Elsewhere, ObjectKey, Observed, Scoped, StoreProblem, Wake};
 
 /// The conditions that metrics tell of.
 const TOLD: [&str; 4] = ["Ready", "Synced", "RolledOut", "Rotated"];
@@ -57,6 +57,8 @@ pub struct World {
     /// UID and last version of such Secrets: the answer to a write may come in
     /// after the news that somebody deleted what was written.
     gone: HashMap<ObjectKey, (String, u64)>,
+    /// What has gone since somebody asked.
+    departed: Vec<Departed>,
 }
 
 impl World {
@@ -103,6 +105,11 @@ impl World {
             Change::Workload(kind, change) => self.take_workload(scope, kind, change),
             Change::Absent(kind) => self.take_absent(scope, kind),
         }
+    }
+
+    /// What the changes that were taken in since the last time have ended.
+    pub fn take_departed(&mut self) -> Vec<Departed> {
+        std::mem::take(&mut self.departed)
     }
 
     fn in_namespace<'a>(

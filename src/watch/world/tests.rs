@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use kube::api::ObjectMeta;
 use serde_json::json;
 
-use super::{AccountFacts, Change, Elsewhere, ObjectKey, Scoped, Wake, World};
+use super::{AccountFacts, Change, Departed, Elsewhere, ObjectKey, Scoped, Wake, World};
 use crate::{
     api::{BotSecret, BotSecretStore, CreationPolicy, LABEL_OWNER, WorkloadKind},
     fetch::SecretVersion,
@@ -200,6 +200,33 @@ fn p6_an_identity_annotation_wakes_its_users_and_any_other_nobody() {
     assert_eq!(seen.annotations, BTreeMap::from([(role.0.to_owned(), role.1.to_owned())]));
     assert_eq!(world.take("", account(&[(role.0, "arn:aws:iam::1:role/b")])), [(key("one"), Wake::Read)]);
     assert_eq!(world.take("", account(&[])), [(key("one"), Wake::Read)]);
+}
+
+#[test]
+fn p5_an_account_that_was_deleted_or_made_anew_has_departed_and_one_that_changed_has_not() {
+    let put = |name: &str, uid: &str| {
+        Change::ServiceAccount(Scoped::Put((
+            key(name),
+            AccountFacts { uid: uid.to_owned(), ..AccountFacts::default() },
+        )))
+    };
+    let departed = |uid: &str| Departed::Account(uid.to_owned());
+    let mut world = World::default();
+    world.take("", put("bot", "1"));
+    world.take("", account(&[("eks.amazonaws.com/role-arn", "arn:aws:iam::1:role/a")]));
+    world.take("", put("other", "2"));
+    assert_eq!(world.take_departed(), [], "there they are");
+    world.take("", put("bot", "3"));
+    assert_eq!(world.take_departed(), [departed("1")], "another of the same name");
+    world.take("", Change::ServiceAccount(Scoped::Gone(key("bot"))));
+    world.take("", Change::ServiceAccount(Scoped::Gone(key("bot"))));
+    assert_eq!(world.take_departed(), [departed("3")], "once");
+    // A relist does not tell of what was deleted meanwhile.
+    world.take("", Change::ServiceAccount(Scoped::Begin));
+    world.take("", put("new", "4"));
+    assert_eq!(world.take_departed(), []);
+    world.take("", Change::ServiceAccount(Scoped::End));
+    assert_eq!(world.take_departed(), [departed("2")]);
 }
 
 fn store_of(kind: &str, name: &str, secret: &str) -> serde_json::Value {

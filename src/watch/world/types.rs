@@ -147,6 +147,13 @@ pub struct Observed {
     pub younger_rivals: Vec<String>,
 }
 
+/// What has gone for good, by its UID: another of the same name is another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Departed {
+    /// A ServiceAccount.
+    Account(String),
+}
+
 /// How a BotSecret is concerned by a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wake {
