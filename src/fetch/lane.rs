@@ -24,7 +24,6 @@ use crate::{
     stores::{StoreError, Turn, Turns},
 };
 
-const DEFAULT_IN_FLIGHT: u32 = 16;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The schema's bounds, again: an object may be older than the schema.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(120);
@@ -64,10 +63,9 @@ pub(super) struct StoreLimits {
 
 impl StoreLimits {
     pub(super) fn new(limits: &Limits) -> Self {
-        let places = limits.max_in_flight.unwrap_or(DEFAULT_IN_FLIGHT).clamp(1, 10_000);
         let asked = limits.timeout.map_or(DEFAULT_TIMEOUT, Into::into);
         Self {
-            places: Arc::new(Semaphore::new(places as usize)),
+            places: Arc::new(Semaphore::new(limits.in_flight())),
             deadline: asked.clamp(*TIMEOUTS.start(), *TIMEOUTS.end()),
             rate: Rate::of(limits.requests_per_second),
         }

@@ -54,7 +54,7 @@ impl Lanes {
     }
 
     pub(super) async fn turn(&self, store: &ResolvedStore) -> Option<OwnedSemaphorePermit> {
-        let permits = store.limits.max_in_flight.unwrap_or(16) as usize * reads_per_request(&store.provider);
+        let permits = store.limits.in_flight() * reads_per_request(&store.provider);
         let lane = {
             let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let fresh = || (store.generation, Arc::new(Semaphore::new(permits * 2)));
@@ -65,5 +65,46 @@ impl Lanes {
             lane.1.clone()
         };
         lane.acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::Lanes;
+    use crate::{
+        api::{KubernetesStore, Limits, Provider, StoreRef},
+        fetch::{ReferredSecrets, ResolvedStore},
+        stores::Scope,
+    };
+
+    fn store(limits: Limits) -> ResolvedStore {
+        let provider = KubernetesStore { remote_namespace: "vault".to_owned(), server: None, audience: None };
+        ResolvedStore {
+            reference: StoreRef { name: "vault".to_owned(), kind: None },
+            uid: "s".to_owned(),
+            generation: 1,
+            scope: Scope::Namespace,
+            proxy: None,
+            provider: Provider::Kubernetes(provider),
+            limits,
+            allows_rotation: false,
+            credentials: ReferredSecrets::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn p6_a_store_that_is_older_than_the_bounds_of_its_limits_is_read_all_the_same() {
+        for (said, queued) in [(Some(0), 2), (Some(1), 2), (Some(3), 6), (None, 32)] {
+            let store = store(Limits { max_in_flight: said, ..Limits::default() });
+            let lanes = Lanes::default();
+            let mut turns = Vec::new();
+            // As many as the store takes, and as many again queued before it.
+            while let Some(turn) = lanes.turn(&store).now_or_never() {
+                turns.push(turn.expect("a turn"));
+            }
+            assert_eq!(turns.len(), queued, "{said:?}");
+        }
     }
 }

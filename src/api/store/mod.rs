@@ -182,6 +182,15 @@ pub struct Limits {
     pub max_response_bytes: Option<u32>,
 }
 
+impl Limits {
+    /// Requests under way at once: the bound that is set, or the usual one. An object may
+    /// be older than the schema, and with none at all everybody would wait for ever.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.max_in_flight.unwrap_or(16).clamp(1, 1000) as usize
+    }
+}
+
 /// One key of a Secret: of the store's own namespace, or, for a
 /// ClusterBotSecretStore, of the namespace that the operator runs in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize, KubeSchema)]

@@ -41,7 +41,7 @@ fn is_out_of_reach(address: IpAddr) -> bool {
                 || six.is_unspecified()
                 || matches!(six.segments(), [0xfd00, 0xec2, ..])
                 || OF_THE_MACHINE_6.contains(&six)
-                || embedded(six).is_some_and(is_out_of_reach_4)
+                || embedded(six).into_iter().any(is_out_of_reach_4)
         }
     }
 }
@@ -54,16 +54,26 @@ fn is_out_of_reach_4(address: Ipv4Addr) -> bool {
         || OF_THE_MACHINE.contains(&address)
 }
 
-/// The IPv4 address that it stands for: mapped, by NAT64 (RFC 6052), or as it was once
-/// written (RFC 4291, 2.5.5.1).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// Where a network's own NAT64 prefix of 48, 56, 64 or 96 bits has an IPv4 address: octet
+/// 8 is left out (RFC 6052, 2.2).
+const OF_NAT64: [[usize; 4]; 4] = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], LAST];
+const LAST: [usize; 4] = [12, 13, 14, 15];
+
+/// The IPv4 addresses that it may stand for: mapped, by NAT64 (RFC 6052, and RFC 8215
+/// for a network's own prefix), by 6to4 (RFC 3056), or as it was once written (RFC 4291,
+/// 2.5.5.1).
+fn embedded(address: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let octets = address.octets();
+    let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {}
-        [0, 0, 0, 0, 0, 0, ..] if !address.is_loopback() => {}
-        _ => return None,
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![at(LAST)],
+        // How long the prefix is, is the network's to know. Zeros are the padding of a
+        // longer one.
+        [0x64, 0xff9b, 1, ..] => OF_NAT64.map(at).into_iter().filter(|four| four.octets()[0] != 0).collect(),
+        [0x2002, ..] => vec![at([2, 3, 4, 5])],
+        [0, 0, 0, 0, 0, 0, ..] if !address.is_loopback() => vec![at(LAST)],
+        _ => Vec::new(),
     }
-    let [.., a, b, c, d] = address.octets();
-    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 /// A host, everything below a domain, or a network.
@@ -202,6 +212,14 @@ mod tests {
             "[fd00:ec2::23]",
             "[fd20:ce::254]",
             "[64:ff9b::a9fe:a9fe]",
+            // A network's own NAT64 prefix, of each length.
+            "[64:ff9b:1:a9fe:a9:fe00::]",
+            "[64:ff9b:1:a9:fe:a9fe::]",
+            "[64:ff9b:1:0:a9:fea9:fe00:0]",
+            "[64:ff9b:1::a9fe:a9fe]",
+            // 6to4.
+            "[2002:a9fe:a9fe::1]",
+            "[2002:a83f:8110::]",
             "[::a9fe:a9fe]",
             "168.63.129.16",
             "100.100.100.200",
@@ -212,7 +230,17 @@ mod tests {
             let error = Reach::default().check(&url(host)).expect_err(host);
             assert!(error.message.contains("address of the machine itself"), "{error}");
         }
-        for host in ["127.0.0.1", "10.0.0.1", "[::1]", "vault.example", "1.1.1.1", "[2001:db8::1]"] {
+        for host in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "[::1]",
+            "vault.example",
+            "1.1.1.1",
+            "[2001:db8::1]",
+            "[64:ff9b:1::a00:1]",
+            "[64:ff9b:1:a00:0:100::]",
+            "[2002:a00:1::1]",
+        ] {
             assert!(Reach::default().check(&url(host)).is_ok(), "{host}");
         }
         assert!(is_out_of_reach("::ffff:169.254.0.1".parse().expect("an address")));
