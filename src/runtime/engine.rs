@@ -202,22 +202,16 @@ fn ends_a_list(change: &Change) -> Option<&'static str> {
 impl Engine {
     fn take(&mut self, scope: &str, change: Change) {
         let now = Instant::now();
-        let stores_change = matches!(change, Change::Store(_) | Change::ClusterStore(_));
-        let before: HashSet<String> =
-            if stores_change { self.world.store_uids().map(str::to_owned).collect() } else { HashSet::new() };
         for (key, wake) in self.world.take(scope, change) {
             self.wake(key, wake, now);
         }
         for gone in self.world.take_departed() {
             match gone {
                 Departed::Account(uid) => self.context.fetcher.forget_account(&uid),
-            }
-        }
-        if stores_change {
-            let after: HashSet<&str> = self.world.store_uids().collect();
-            for gone in before.iter().filter(|uid| !after.contains(uid.as_str())) {
-                self.context.fetcher.forget_store(gone);
-                self.context.lanes.forget(gone);
+                Departed::Store(uid) => {
+                    self.context.fetcher.forget_store(&uid);
+                    self.context.lanes.forget(&uid);
+                }
             }
         }
     }

@@ -182,6 +182,16 @@ async fn p5_tokens_and_logins_of_a_deleted_account_go_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deleted_store_is_closed_and_its_logins_go() {
+    let mut engine = engine();
+    let observed = engine.world.observe(&ObjectKey::new("trading", "bot")).expect("it is there");
+    read(&engine, &observed).await;
+    engine.take("", Change::Store(Scoped::Gone(ObjectKey::new("trading", "nowhere"))));
+    engine.take("", Change::ServiceAccount(Scoped::Gone(ObjectKey::new("trading", "bot"))));
+    assert!(engine.context.fetcher.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn p4_nothing_stays_in_memory_once_the_last_botsecret_has_gone_though_nobody_reads_any_more() {
     let bot = ObjectKey::new("trading", "bot");
     let mut engine = engine();

@@ -16,6 +16,8 @@ use std::{
     sync::Arc,
 };
 
+use kube::api::ObjectMeta;
+
 use super::{SecretFacts, WorkloadFacts, WorkloadId, tracked::Tracked};
 use crate::{
     api::{BotSecret, BotSecretStore, ClusterBotSecretStore, State, StoreKind, StoreRef},
@@ -75,25 +77,16 @@ impl World {
         match change {
             Change::BotSecret(change) => self.take_bot_secret(scope, change),
             Change::Store(change) => {
-                let keys = take(
-                    &mut self.stores,
-                    scope,
-                    change,
-                    |store| key_of(&store.metadata),
-                    |old, new| old.spec == new.spec && old.metadata.uid == new.metadata.uid,
-                );
+                let (keys, gone) = take(&mut self.stores, scope, change, |store| &store.metadata, |store| &store.spec);
+                self.departed.extend(gone.into_iter().map(Departed::Store));
                 keys.into_iter()
                     .flat_map(|key| self.users_of_store(&key.namespace, &key.name, StoreKind::BotSecretStore))
                     .collect()
             }
             Change::ClusterStore(change) => {
-                let keys = take(
-                    &mut self.cluster_stores,
-                    scope,
-                    change,
-                    |store| key_of(&store.metadata),
-                    |old, new| old.spec == new.spec && old.metadata.uid == new.metadata.uid,
-                );
+                let (keys, gone) =
+                    take(&mut self.cluster_stores, scope, change, |store| &store.metadata, |store| &store.spec);
+                self.departed.extend(gone.into_iter().map(Departed::Store));
                 keys.into_iter()
                     .flat_map(|key| self.users_of_store("", &key.name, StoreKind::ClusterBotSecretStore))
                     .collect()
@@ -187,40 +180,40 @@ impl World {
     pub fn bot_secret_count(&self) -> usize {
         self.bot_secrets.len()
     }
-
-    /// UIDs of every store, namespaced and of the cluster.
-    pub fn store_uids(&self) -> impl Iterator<Item = &str> {
-        let local = self.stores.iter().filter_map(|(_, store)| store.metadata.uid.as_deref());
-        local.chain(self.cluster_stores.iter().filter_map(|(_, store)| store.metadata.uid.as_deref()))
-    }
 }
 
-/// The common part of taking in a change of a kind that is kept whole. Answers
-/// the keys of which something changed.
-fn take<T>(
+/// The common part of taking in a change of a kind that is kept whole. Answers the keys
+/// of which something changed, and the UIDs of objects that are no more.
+fn take<T, S: PartialEq>(
     tracked: &mut Tracked<ObjectKey, Arc<T>>,
     scope: &str,
     change: Scoped<Box<T>>,
-    key_of: impl Fn(&T) -> ObjectKey,
-    same: impl Fn(&T, &T) -> bool,
-) -> Vec<ObjectKey> {
-    match change {
+    meta: impl Fn(&T) -> &ObjectMeta,
+    spec: impl Fn(&T) -> &S,
+) -> (Vec<ObjectKey>, Vec<String>) {
+    let gone = match change {
         Scoped::Begin => {
             tracked.begin(scope, |key| scope.is_empty() || key.namespace == scope);
             Vec::new()
         }
         Scoped::Put(object) => {
-            let key = key_of(&object);
+            let key = key_of(meta(&object));
             let object = Arc::new(*object);
-            let old = tracked.put(key.clone(), object.clone());
-            if old.is_some_and(|old| same(&old, &object)) { Vec::new() } else { vec![key] }
+            let Some(old) = tracked.put(key.clone(), object.clone()) else { return (vec![key], Vec::new()) };
+            if meta(&old).uid == meta(&object).uid {
+                let is_same = spec(&old) == spec(&object);
+                return (if is_same { Vec::new() } else { vec![key] }, Vec::new());
+            }
+            vec![(key, old)]
         }
-        Scoped::Gone(key) => tracked.remove(&key).map(|_| key).into_iter().collect(),
-        Scoped::End => tracked.finish(scope).into_iter().map(|(key, _)| key).collect(),
-    }
+        Scoped::Gone(key) => tracked.remove(&key).map(|old| (key, old)).into_iter().collect(),
+        Scoped::End => tracked.finish(scope),
+    };
+    let uids = gone.iter().filter_map(|(_, old)| meta(old).uid.clone()).collect();
+    (gone.into_iter().map(|(key, _)| key).collect(), uids)
 }
 
-fn key_of(meta: &kube::api::ObjectMeta) -> ObjectKey {
+fn key_of(meta: &ObjectMeta) -> ObjectKey {
     ObjectKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
@@ -236,7 +229,7 @@ fn version(text: &str) -> u64 {
     text.parse().unwrap_or(0)
 }
 
-fn is_older(one: &kube::api::ObjectMeta, other: &kube::api::ObjectMeta) -> bool {
-    let number = |meta: &kube::api::ObjectMeta| meta.resource_version.as_deref().map_or(0, version);
+fn is_older(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    let number = |meta: &ObjectMeta| meta.resource_version.as_deref().map_or(0, version);
     one.uid == other.uid && number(one) < number(other)
 }

@@ -229,6 +229,40 @@ fn p5_an_account_that_was_deleted_or_made_anew_has_departed_and_one_that_changed
     assert_eq!(world.take_departed(), [departed("2")]);
 }
 
+#[test]
+fn a_store_that_was_deleted_or_made_anew_has_departed_and_one_that_was_edited_has_not() {
+    fn put<T: serde::de::DeserializeOwned>(kind: &str, name: &str, uid: &str, remote: &str) -> Scoped<Box<T>> {
+        let store = json!({ "apiVersion": "botsecret.dev/v1alpha1", "kind": kind,
+            "metadata": { "name": name, "namespace": (kind == "BotSecretStore").then_some("ns"), "uid": uid },
+            "spec": { "namespaces": ["*"], "kubernetes": { "remoteNamespace": remote } } });
+        Scoped::Put(Box::new(serde_json::from_value(store).expect("a store")))
+    }
+    let local = |name: &str, uid: &str, remote: &str| Change::Store(put("BotSecretStore", name, uid, remote));
+    let cluster = |uid: &str| Change::ClusterStore(put("ClusterBotSecretStore", "store", uid, "x"));
+    let departed = |uids: &[&str]| uids.iter().map(|uid| Departed::Store((*uid).to_owned())).collect::<Vec<_>>();
+    let mut world = world_of(&[bot_secret("one", 1, "a")]);
+    for (change, woken, gone) in [
+        (local("store", "1", "x"), true, &[] as &[&str]),
+        (local("store", "1", "x"), false, &[]),
+        (local("store", "1", "y"), true, &[]),
+        (cluster("c"), false, &[]),
+        // Another of the same name, though it says the same.
+        (local("store", "2", "y"), true, &["1"]),
+        (local("other", "3", "x"), false, &[]),
+        (Change::ClusterStore(Scoped::Gone(ObjectKey::new("", "store"))), false, &["c"]),
+        (Change::ClusterStore(Scoped::Gone(ObjectKey::new("", "store"))), false, &[]),
+        // A relist does not tell of what was deleted meanwhile.
+        (Change::Store(Scoped::Begin), false, &[]),
+        (local("store", "4", "y"), true, &["2"]),
+        (Change::Store(Scoped::End), false, &["3"]),
+        (Change::Store(Scoped::Gone(key("store"))), true, &["4"]),
+    ] {
+        let said = format!("{change:?}");
+        assert_eq!(!world.take("", change).is_empty(), woken, "{said}");
+        assert_eq!(world.take_departed(), departed(gone), "{said}");
+    }
+}
+
 fn store_of(kind: &str, name: &str, secret: &str) -> serde_json::Value {
     json!({ "apiVersion": "botsecret.dev/v1alpha1", "kind": kind,
         "metadata": { "name": name, "namespace": (kind == "BotSecretStore").then_some("ns"), "uid": format!("uid-{name}") },

@@ -152,6 +152,8 @@ pub struct Observed {
 pub enum Departed {
     /// A ServiceAccount.
     Account(String),
+    /// A store, of a namespace or of the cluster.
+    Store(String),
 }
 
 /// How a BotSecret is concerned by a change.
