@@ -142,7 +142,7 @@ enum Which {
 
 /// The three fields of a day, as sets; one that is empty is `*`.
 #[derive(Clone, Debug)]
-struct Days {
+struct Fields {
     days: Vec<i8>,
     last_day: bool,
     months: Vec<i8>,
@@ -150,7 +150,7 @@ struct Days {
     both: bool,
 }
 
-impl Days {
+impl Fields {
     fn text(&self) -> String {
         let list = |parts: Vec<String>| if parts.is_empty() { "*".to_owned() } else { parts.join(",") };
         let days = self.days.iter().map(ToString::to_string).chain(self.last_day.then(|| "L".to_owned()));
@@ -187,7 +187,7 @@ impl Days {
     }
 }
 
-fn any_days() -> impl Strategy<Value = Days> {
+fn any_days() -> impl Strategy<Value = Fields> {
     let which = prop_oneof![Just(Which::Any), (1..6_i8).prop_map(Which::Nth), Just(Which::Last)];
     (
         // Those that not every month has.
@@ -197,7 +197,7 @@ fn any_days() -> impl Strategy<Value = Days> {
         prop::collection::vec((0..8_i8, which), 0..3),
         prop::bool::weighted(0.7),
     )
-        .prop_map(|(days, last_day, months, weekdays, both)| Days { days, last_day, months, weekdays, both })
+        .prop_map(|(days, last_day, months, weekdays, both)| Fields { days, last_day, months, weekdays, both })
 }
 
 /// The calendar comes again after that: 400 years are whole weeks.
