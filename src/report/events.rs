@@ -1,15 +1,10 @@
 //! Events: only for what a person should notice, and each once.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{
-    Client, Resource,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
 
 use super::{Outcome, Reason, RolloutReport, SyncReport, emergency::LEFT_TO_END};
 use crate::{
     api::{BotSecret, BotSecretStatus, EmergencyPhase},
-    deadline::within,
     rollout::WorkloadState,
 };
 
@@ -105,43 +100,4 @@ fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
 
 fn changed(old: Option<&Condition>, new: &Condition) -> bool {
     old.is_none_or(|old| old.status != new.status || old.reason != new.reason || old.message != new.message)
-}
-
-/// Publishes notices.
-#[derive(Clone)]
-pub struct Emitter {
-    recorder: Recorder,
-}
-
-impl Emitter {
-    /// One for this process.
-    #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self { recorder: Recorder::new(client, Reporter::from("botsecret")) }
-    }
-
-    /// Publishes them. An event that cannot be written is lost: nothing
-    /// depends on it.
-    pub async fn publish(&self, object: &BotSecret, notices: &[Notice]) {
-        let reference = object.object_ref(&());
-        for notice in notices {
-            let event = Event {
-                type_: if notice.warning { EventType::Warning } else { EventType::Normal },
-                reason: notice.reason.to_owned(),
-                note: Some(bounded(&notice.note)),
-                action: notice.action.to_owned(),
-                secondary: None,
-            };
-            if within(self.recorder.publish(&event, &reference)).await.is_err() {
-                tracing::debug!(reason = notice.reason, "an event could not be written");
-            }
-        }
-    }
-}
-
-/// The API takes 1,024 bytes.
-fn bounded(note: &str) -> String {
-    const MOST: usize = 1000;
-    let end = (0..=MOST.min(note.len())).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0);
-    note.get(..end).unwrap_or_default().to_owned()
 }

@@ -3,6 +3,7 @@
 
 mod candidate;
 mod emergency;
+mod emitter;
 mod events;
 mod gauges;
 mod metrics;
@@ -14,7 +15,8 @@ mod status;
 
 pub use candidate::CandidateReport;
 pub use emergency::{News, OldCredentials, report_emergency};
-pub use events::{Emitter, Notice, notices};
+pub use emitter::Emitter;
+pub use events::{Notice, notices};
 pub use metrics::{Metrics, Reasons};
 pub(crate) use outcome::named_store;
 pub use outcome::{Outcome, Problem, RolloutReport, SyncReport, WorkloadReport};

@@ -1,5 +1,7 @@
 //! Which workloads roll, and what is said of those that cannot.
 
+use anyhow::ensure;
+use botsecret_testbed::wait_for;
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Pod};
 use kube::{
     Api,
@@ -13,7 +15,7 @@ use crate::{
         patches, rotate, scene, slow_deployment, template, two_more_refreshes, until_midway, until_rolled_out,
         until_state, workload,
     },
-    support::{Bench, Result},
+    support::{Bench, DEADLINE, Result, rotate::told},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +41,25 @@ async fn p3_a_paused_deployment_rolls_once_when_it_is_resumed() -> Result {
     two_more_refreshes(&bench).await?;
     assert_eq!((bench.rollouts("one").await?, patches(&bench, "deployments", "one").await?), (2, 2));
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_each_workload_that_one_value_rolls_is_named_in_an_event_of_its_own() -> Result {
+    let bench = Bench::new("each-named").await?;
+    scene(&bench, &["one", "two"]).await?;
+    rotate(&bench, "2").await?;
+    for app in ["one", "two"] {
+        bench.until_all_hold(app, 2, "2").await?;
+    }
+    // Events come after the status.
+    wait_for("both to be named", DEADLINE, async || {
+        let mut named = told(&bench, NAME, "RollingOut").await?;
+        named.sort();
+        let wanted = ["one", "two"].map(|app| format!("rolling Deployment {app}: a value that it uses changed"));
+        ensure!(named == wanted, "{named:?}");
+        Ok(Some(()))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
