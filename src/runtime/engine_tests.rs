@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -11,21 +10,19 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, Response, body::Bytes};
-use kube::client::Body;
+use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{Context, Engine, contained};
 use crate::{
-    api::BotSecret,
-    build::DigestKey,
-    fetch::{Fetcher, KubeCredentials, KubeTokens},
-    plan::{Clock, Due, Queue, due},
-    report::{Emitter, Metrics},
-    runtime::{referred::ReferredWatches, successes::Successes, turns},
-    stores::{ClusterEndpoint, HttpClients, RemoteKey},
+    plan::{Due, Queue, due},
+    runtime::{
+        referred::ReferredWatches,
+        successes::Successes,
+        test_context::{self, alone, bot_secret},
+    },
+    stores::RemoteKey,
     watch::{AccountFacts, Change, ObjectKey, Observed, Scoped, World},
 };
 
@@ -35,73 +32,19 @@ const CANARY: &str = "a value that a panic quotes";
 /// first `panics` status patches.
 fn context(panics: usize, told: Arc<Mutex<Vec<Value>>>) -> Context {
     let left = Arc::new(AtomicUsize::new(panics));
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (left, told) = (left.clone(), told.clone());
-        async move {
-            let is_patch = request.method() == Method::PATCH;
-            let is_token = request.uri().path().ends_with("/token");
-            let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-            assert!(!is_patch || left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err(), "{CANARY}");
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            if is_token {
-                let granted = json!({ "spec": { "expirationSeconds": 600 }, "status": { "token": "token" } });
-                return Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(granted.to_string()))));
-            }
-            let mut answer = json!(bot_secret());
-            answer["status"] = body["status"].clone();
-            // RFC 7396: null says that a member is to go.
-            if let Some(status) = answer["status"].as_object_mut() {
-                status.retain(|_, value| !value.is_null());
-            }
-            told.lock().expect("whole").push(body);
-            Ok(Response::new(Full::new(Bytes::from(answer.to_string()))))
-        }
-    });
-    let client = kube::Client::new(service, "trading");
-    let fetcher = Fetcher::new(
-        Arc::new(KubeTokens::new(client.clone())),
-        Arc::new(KubeCredentials::new(client.clone())),
-        HttpClients::new(ClusterEndpoint::default()),
-    );
-    Context {
-        operator_namespace: "botsecret-system".to_owned(),
-        digest_key: DigestKey::generate().expect("randomness"),
-        emitter: Emitter::new(client.clone()),
-        metrics: Metrics::new(fetcher.counters().call_times()),
-        lanes: turns::Lanes::default(),
-        writes: turns::Writes::default(),
-        places: crate::runtime::rolling::Places::default(),
-        clock: Clock::new(Instant::now(), Duration::ZERO),
-        wall: k8s_openapi::jiff::Timestamp::now,
-        stop: tokio::sync::watch::Sender::new(false),
-        client,
-        fetcher,
-    }
-}
-
-fn bot_secret() -> BotSecret {
-    serde_json::from_value(json!({
-        "apiVersion": "botsecret.dev/v1alpha1", "kind": "BotSecret",
-        "metadata": { "name": "bot", "namespace": "trading", "uid": "u", "generation": 1, "resourceVersion": "1" },
-        "spec": {
-            "serviceAccountName": "bot", "storeRef": { "name": "nowhere" },
-            "dataFrom": [{ "extract": { "key": "x" } }],
-        },
-    }))
-    .expect("a BotSecret")
-}
-
-fn world() -> World {
-    let mut world = World::default();
-    world.take("", Change::BotSecret(Scoped::Put(Box::new(bot_secret()))));
-    world
+    test_context::context(move |method, body| {
+        let is_patch = method == Method::PATCH;
+        assert!(!is_patch || left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err(), "{CANARY}");
+        told.lock().expect("whole").push(body.clone());
+        None
+    })
 }
 
 #[tokio::test]
 async fn p6_a_panic_costs_one_pass_is_counted_and_said_on_the_object_without_its_words() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let context = context(1, told.clone());
-    let observed = world().observe(&ObjectKey::new("trading", "bot")).expect("it is there");
+    let observed = alone(bot_secret());
     let done = contained(&context, observed.clone(), Box::default()).await.expect("reported");
 
     assert_eq!(context.metrics.panics.get(), 1);
@@ -120,7 +63,7 @@ async fn p6_a_panic_costs_one_pass_is_counted_and_said_on_the_object_without_its
 #[tokio::test]
 async fn p6_a_panic_in_the_report_of_a_panic_is_contained_too() {
     let context = context(2, Arc::default());
-    let observed = world().observe(&ObjectKey::new("trading", "bot")).expect("it is there");
+    let observed = alone(bot_secret());
     assert!(contained(&context, observed, Box::default()).await.is_none());
     assert_eq!(context.metrics.panics.get(), 1);
 }

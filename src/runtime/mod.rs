@@ -19,6 +19,8 @@ mod successes;
 mod syncing;
 mod taking_back;
 mod telling;
+#[cfg(test)]
+mod test_context;
 mod trying;
 mod turns;
 

@@ -48,7 +48,14 @@ pub(super) fn log_failure(object: &BotSecret, problem: &Problem, failures: u32, 
     }
 }
 
-/// Notes that everything was read and the Secret is as it is to be.
+/// Notes that everything was read, and is in the Secret.
+pub(super) fn was_read(context: &Context, memory: &mut Memory) {
+    let time = context.now();
+    (memory.last_success, memory.synced_at) = (Some(Instant::now()), Some(time));
+    context.metrics.last_success.set(since_epoch(time).as_secs_f64());
+}
+
+/// Notes that the Secret is as it is to be.
 pub(super) fn succeeded(context: &Context, observed: &Observed, memory: &mut Memory) {
     let object = &observed.bot_secret;
     memory.failures = 0;
@@ -57,11 +64,7 @@ pub(super) fn succeeded(context: &Context, observed: &Observed, memory: &mut Mem
     memory.waits_for = None;
     memory.problem = None;
     let now = Instant::now();
-    memory.last_success = Some(now);
-    let time = context.now();
-    memory.synced_at = Some(time);
     memory.read_generation = object.metadata.generation;
-    context.metrics.last_success.set(since_epoch(time).as_secs_f64());
     let period = object.spec.interval().period();
     let tick = period.map(|period| context.clock.next_tick(now, period, &identity(observed)));
     let renewal = memory.renewal.map(|renewal| renewal.due);

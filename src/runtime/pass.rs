@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Context, emergency, leasing,
-    noting::{failed, log_failure, note_written, stale_from, succeeded},
+    noting::{failed, log_failure, note_written, stale_from, succeeded, was_read},
     overlapping, rolling, rotating,
     syncing::{self, Synced},
     taking_back::{self, Back},
@@ -170,10 +170,10 @@ async fn renewed(
 ) -> Outcome {
     match audit::because(Some(Why::RollBack), taking_back::step(context, observed, memory)).await {
         Back::Written(value) => {
-            let (mut outcome, last_success, synced_at) = (Outcome::default(), memory.last_success, memory.synced_at);
+            let mut outcome = Outcome::default();
             *written = Some(applied(context, observed, memory, *value, &mut outcome));
             // Nothing was read.
-            (memory.last_success, memory.synced_at, memory.next_read) = (last_success, synced_at, Some(now));
+            memory.next_read = Some(now);
             outcome
         }
         Back::Waiting => {
@@ -246,6 +246,7 @@ async fn sync(
     match audit::because(why, syncing::sync(context, observed, memory, since, urgent)).await {
         Ok(Synced::Applied(value)) => {
             *written = Some(applied(context, observed, memory, *value, &mut outcome));
+            was_read(context, memory);
             outcome.handled_refresh = asked;
             outcome.handled_rotation = emergency_due(&object).map(|request| request.id);
         }
@@ -368,27 +369,5 @@ pub(super) fn since_epoch(now: Timestamp) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::Instant;
-
-    use super::known_ends;
-    use crate::leases::Part;
-
-    #[test]
-    fn a_clock_counts_as_run_out_only_where_its_end_is_known() {
-        let now = Instant::now();
-        let second = Duration::from_secs(1);
-        let part = |ends, sure| Part { ends, life: second, open: false, last: false, sure };
-        let (over, later, last) = (now, now + second, now + 2 * second);
-        for (parts, wanted) in [
-            (vec![], (false, None)),
-            (vec![part(later, true), part(last, true)], (false, Some(later))),
-            (vec![part(over, true), part(last, true)], (true, Some(last))),
-            (vec![part(over, false), part(later, false)], (false, None)),
-        ] {
-            assert_eq!(known_ends(parts.iter(), now), wanted, "{parts:?}");
-        }
-    }
-}
+#[path = "pass_tests.rs"]
+mod tests;
