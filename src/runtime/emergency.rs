@@ -7,17 +7,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Context, telling::patch_status};
+use super::{Context, done::Stopped, telling::patch_status};
 use crate::{
     api::{BotSecret, EmergencyPhase, EmergencyStatus, RotateRequest},
     plan::{Memory, unrecorded},
-    report::Notice,
+    report::{Notice, Reason},
     watch::Observed,
 };
 
-/// Puts the request on record before anything is done for it. Answers when to try
-/// again where that failed.
-pub(super) async fn take_up(context: &Context, observed: &mut Observed, memory: &mut Memory) -> Result<(), Instant> {
+/// Puts the request on record before anything is done for it.
+pub(super) async fn take_up(context: &Context, observed: &mut Observed, memory: &mut Memory) -> Result<(), Stopped> {
     let object = &observed.bot_secret;
     let Some(request) = unrecorded(object) else { return Ok(()) };
     // First: the record may be written though nobody hears of it. Whoever asks does not
@@ -34,14 +33,17 @@ pub(super) async fn take_up(context: &Context, observed: &mut Observed, memory: 
         Ok(written) => written,
         // The watch brings what was written in between.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-            return Err(Instant::now() + Duration::from_millis(100));
+            let again = Instant::now() + Duration::from_millis(100);
+            return Err(Stopped { reason: Reason::KubernetesUnavailable, again });
         }
         Err(error) => {
             let said = if let kube::Error::Api(status) = &error { status.message.as_str() } else { "no answer" };
             tracing::warn!(namespace, bot_secret, "a rotation that was asked for is not on record yet: {said}");
             let wait = Duration::from_secs(1).saturating_mul(1 << memory.unwritten.min(5));
             memory.unwritten = memory.unwritten.saturating_add(1);
-            return Err(Instant::now() + wait);
+            let is_forbidden = matches!(&error, kube::Error::Api(status) if status.code == 403);
+            let reason = if is_forbidden { Reason::OperatorForbidden } else { Reason::KubernetesUnavailable };
+            return Err(Stopped { reason, again: Instant::now() + wait });
         }
     };
     memory.unwritten = 0;

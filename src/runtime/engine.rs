@@ -18,8 +18,9 @@ use tracing::Instrument as _;
 
 use super::{
     Context, RunError,
+    done::Done,
     leader::{Leadership, Standing},
-    pass::{Done, after_fault, pass},
+    pass::{after_fault, pass},
     referred::ReferredWatches,
     rolling::underway,
     successes::Successes,
@@ -27,6 +28,7 @@ use super::{
 use crate::{
     audit,
     plan::{Memory, Queue},
+    report::Reason,
     traces,
     watch::{Change, Departed, ObjectKey, Observed, Scoped, Wake, World, streams},
 };
@@ -57,12 +59,13 @@ struct Engine {
 async fn contained(context: &Context, observed: Observed, memory: Box<Memory>) -> Option<Box<Done>> {
     let object = observed.bot_secret.clone();
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let span = traces::pass(&object);
+    let (span, started) = (traces::pass(&object), Instant::now());
     let pass = audit::asking(name, Box::pin(pass(context, observed, memory))).instrument(span.clone());
     if let Ok(done) = AssertUnwindSafe(pass).catch_unwind().await {
         return Some(Box::new(done));
     }
     context.metrics.panics.inc();
+    context.metrics.passed(started.elapsed().as_secs_f64(), Some(Reason::InternalError));
     traces::note_fault(&span);
     tracing::error!(
         namespace = object.metadata.namespace,

@@ -17,10 +17,11 @@ use tokio::time::Instant;
 use super::{Context, Engine, contained};
 use crate::{
     plan::{Due, Queue, due},
+    report::Reason,
     runtime::{
         referred::ReferredWatches,
         successes::Successes,
-        test_context::{self, alone, bot_secret},
+        test_context::{self, alone, bot_secret, counted},
     },
     stores::RemoteKey,
     watch::{AccountFacts, Change, ObjectKey, Observed, Scoped, World},
@@ -47,7 +48,7 @@ async fn p6_a_panic_costs_one_pass_is_counted_and_said_on_the_object_without_its
     let observed = alone(bot_secret());
     let done = contained(&context, observed.clone(), Box::default()).await.expect("reported");
 
-    assert_eq!(context.metrics.panics.get(), 1);
+    assert_eq!((context.metrics.panics.get(), counted(&context, Reason::InternalError)), (1, [1; 3]));
     let told = told.lock().expect("whole").clone();
     let status = &told.first().expect("a patch")["status"];
     let ready = status["conditions"].as_array().and_then(|all| all.iter().find(|one| one["type"] == "Ready"));
@@ -65,7 +66,7 @@ async fn p6_a_panic_in_the_report_of_a_panic_is_contained_too() {
     let context = context(2, Arc::default());
     let observed = alone(bot_secret());
     assert!(contained(&context, observed, Box::default()).await.is_none());
-    assert_eq!(context.metrics.panics.get(), 1);
+    assert_eq!((context.metrics.panics.get(), counted(&context, Reason::InternalError)), (1, [1; 3]));
 }
 
 /// An engine that knows a ServiceAccount, a store where nobody answers, and a BotSecret

@@ -3,6 +3,7 @@
 
 mod connections;
 mod digest_key;
+mod done;
 mod emergency;
 mod engine;
 mod leader;

@@ -6,7 +6,9 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
-    Context, emergency, leasing,
+    Context,
+    done::Done,
+    emergency, leasing,
     noting::{failed, log_failure, note_written, stale_from, succeeded, was_read},
     overlapping, rolling, rotating,
     syncing::{self, Synced},
@@ -30,31 +32,34 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// How long an object is left alone on which the operator itself failed.
 const AFTER_FAULT: Duration = Duration::from_secs(60);
 
-/// What a pass leaves behind.
-pub(super) struct Done {
-    /// Notes for the next one.
-    pub(super) memory: Box<Memory>,
-    /// The Secret, if it was read or written.
-    pub(super) secret: Option<(SecretFacts, CreationPolicy)>,
-    /// The BotSecret, if its status was written.
-    pub(super) object: Option<BotSecret>,
-    /// When to look again, if nothing happens before.
-    pub(super) again: Option<Instant>,
+/// Looks at one BotSecret, does what is due, and counts how that went.
+pub(super) async fn pass(context: &Context, observed: Observed, memory: Box<Memory>) -> Done {
+    let started = Instant::now();
+    let (done, failure) = Box::pin(looked(context, observed, memory, started)).await;
+    context.metrics.passed(started.elapsed().as_secs_f64(), failure);
+    traces::note_outcome(failure);
+    done
 }
 
-/// Looks at one BotSecret and does what is due.
-pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<Memory>) -> Done {
-    let started = Instant::now();
-    let mut observed = observed;
+/// What the pass leaves behind, and why it failed, if it did.
+async fn looked(
+    context: &Context,
+    mut observed: Observed,
+    mut memory: Box<Memory>,
+    started: Instant,
+) -> (Done, Option<Reason>) {
     let mut secret = None;
     if leasing::is_ending(&observed.bot_secret) {
-        let again = Box::pin(leasing::conclude(context, &observed, &mut memory)).await;
-        return Done { memory, secret, object: None, again };
+        let ended = Box::pin(leasing::conclude(context, &observed, &mut memory)).await;
+        return match ended {
+            Ok(()) => (Done { memory, secret, object: None, again: None }, None),
+            Err(stopped) => stopped.done(memory),
+        };
     }
     if unrecorded(&observed.bot_secret).is_some()
-        && let Err(again) = Box::pin(emergency::take_up(context, &mut observed, &mut memory)).await
+        && let Err(stopped) = Box::pin(emergency::take_up(context, &mut observed, &mut memory)).await
     {
-        return Done { memory, secret, object: None, again: Some(again) };
+        return stopped.done(memory);
     }
     let mut fresh = None;
     match Box::pin(leasing::first_look(context, &mut observed, &mut memory)).await {
@@ -97,8 +102,6 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     if retry.is_none() && taking_back::is_due(&observed, object.as_ref(), &memory) {
         memory.back.again = Some(Instant::now());
     }
-    context.metrics.passed(started.elapsed().as_secs_f64(), failure);
-    traces::note_outcome(failure);
     let too_old = stale_from(&observed.bot_secret, &memory).filter(|at| *at > Instant::now());
     let overlap = memory.overlap_ends.filter(|at| *at > Instant::now());
     let turn = memory.rotation.as_ref().and_then(|rotation| rotation.again);
@@ -116,7 +119,7 @@ pub(super) async fn pass(context: &Context, observed: Observed, mut memory: Box<
     let again = again.into_iter().flatten().min();
     let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
     // Later passes are to go on from what was found.
-    Done { memory, secret, object: object.or(fresh), again }
+    (Done { memory, secret, object: object.or(fresh), again }, failure)
 }
 
 /// Whether one of these clocks is known to have run out, and when the next one
@@ -135,13 +138,20 @@ fn take_written(observed: &mut Observed, memory: &mut Memory) {
 }
 
 /// What must be known before anything else could not be looked at.
-async fn unseen(context: &Context, observed: &Observed, mut memory: Box<Memory>, error: &ApplyError) -> Done {
-    let sync = not_synced(observed, &mut memory, Problem::of_apply(error));
+async fn unseen(
+    context: &Context,
+    observed: &Observed,
+    mut memory: Box<Memory>,
+    error: &ApplyError,
+) -> (Done, Option<Reason>) {
+    let problem = Problem::of_apply(error);
+    let reason = problem.reason;
+    let sync = not_synced(observed, &mut memory, problem);
     let outcome = Outcome { sync, ..Outcome::default() };
     let (object, retry) = report(context, &observed.bot_secret, outcome, &mut memory).await;
     let again = [retry, memory.next_read].into_iter().flatten().min();
     let again = again.map(|at| at.max(Instant::now() + SHORTEST_PAUSE));
-    Done { memory, secret: None, object, again }
+    (Done { memory, secret: None, object, again }, Some(reason))
 }
 
 /// Says on the object that a pass over it ended in a panic.

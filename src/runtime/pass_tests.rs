@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::json;
+use hyper::Method;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+    jiff::Timestamp,
+};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{applied, known_ends, was_read};
+use super::{applied, known_ends, pass, was_read};
 use crate::{
-    api::State,
+    api::{ANNOTATION_ROTATE, BotSecret, State},
     apply::Applied,
-    leases::Part,
+    leases::{FINALIZER, Part},
     plan::Memory,
-    report::{Outcome, SyncReport},
-    runtime::test_context::{alone, bot_secret, context},
+    report::{Outcome, Reason, SyncReport},
+    runtime::test_context::{alone, bot_secret, context, counted},
     watch::SecretFacts,
 };
 
@@ -50,4 +54,50 @@ async fn p9_a_value_that_is_taken_back_is_written_but_counts_as_no_read() {
     was_read(&context, &mut memory);
     assert!(context.metrics.last_success.get() > 0.0);
     assert!(memory.last_success.is_some() && memory.synced_at.is_some());
+}
+
+/// The BotSecret, with these fields beside its own.
+fn with(fields: &Value) -> BotSecret {
+    let mut object = json!(bot_secret());
+    for (part, fields) in fields.as_object().expect("parts") {
+        for (name, value) in fields.as_object().expect("fields") {
+            object[part][name] = value.clone();
+        }
+    }
+    serde_json::from_value(object).expect("a BotSecret")
+}
+
+fn leaving() -> BotSecret {
+    with(&json!({ "metadata": { "deletionTimestamp": Time(Timestamp::now()), "finalizers": [FINALIZER] } }))
+}
+
+#[tokio::test]
+async fn a_pass_that_ends_early_is_counted_and_timed_and_says_why() {
+    let request = json!({ "id": "1", "reason": "it leaked" }).to_string();
+    let at_once = || with(&json!({ "metadata": { "annotations": { ANNOTATION_ROTATE: request } } }));
+    let rolls_back = with(&json!({ "spec": { "rollout": { "onFailure": "RollBack" } } }));
+    for (object, refused, code, reason) in [
+        (leaving(), Method::PATCH, 500, Reason::KubernetesUnavailable),
+        (at_once(), Method::PATCH, 500, Reason::KubernetesUnavailable),
+        (at_once(), Method::PATCH, 403, Reason::OperatorForbidden),
+        (at_once(), Method::PATCH, 409, Reason::KubernetesUnavailable),
+        (rolls_back.clone(), Method::GET, 503, Reason::KubernetesUnavailable),
+        (rolls_back, Method::GET, 403, Reason::OperatorForbidden),
+    ] {
+        let what = format!("{refused} {code}: {object:?}");
+        let context = context(move |method, _| (*method == refused).then_some(code));
+        let done = Box::pin(pass(&context, alone(object), Box::default())).await;
+        assert!(done.again.is_some(), "{what}");
+        assert_eq!(counted(&context, reason), [1; 3], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_pass_that_lets_a_deleted_botsecret_go_is_counted_and_none_that_failed() {
+    let context = context(|_, _| None);
+    let done = Box::pin(pass(&context, alone(leaving()), Box::default())).await;
+    assert!(done.again.is_none());
+    for reason in Reason::ALL {
+        assert_eq!(counted(&context, reason), [1, 1, 0], "{reason}");
+    }
 }

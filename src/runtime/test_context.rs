@@ -14,7 +14,7 @@ use crate::{
     build::DigestKey,
     fetch::{Fetcher, KubeCredentials, KubeTokens},
     plan::Clock,
-    report::{Emitter, Metrics},
+    report::{Emitter, Metrics, Reason},
     stores::{ClusterEndpoint, HttpClients},
     watch::{Change, ObjectKey, Observed, Scoped, World},
 };
@@ -93,4 +93,15 @@ pub(super) fn alone(object: BotSecret) -> Observed {
     let mut world = World::default();
     world.take("", Change::BotSecret(Scoped::Put(Box::new(object))));
     world.observe(&ObjectKey::new("trading", "bot")).expect("it is there")
+}
+
+/// How many passes were counted, how many of them timed, and how many failed for this
+/// reason.
+pub(super) fn counted(context: &Context, reason: Reason) -> [u64; 3] {
+    let text = context.metrics.text(context.fetcher.counters());
+    let failures = format!("botsecret_reconcile_failures_total{{reason=\"{}\"}}", reason.name());
+    ["botsecret_reconciles_total", "botsecret_reconcile_seconds_count", &failures].map(|series| {
+        let count = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        count.map_or(0, |count| count.parse().expect("a number"))
+    })
 }

@@ -10,7 +10,10 @@ use kube::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{super::Context, count, has_finalizer, keep, load, uid_of};
+use super::{
+    super::{Context, done::Stopped},
+    count, has_finalizer, keep, load, uid_of,
+};
 use crate::{
     api::BotSecret,
     audit::{self, Asker, Kind, Remote, Request, StoreName},
@@ -18,6 +21,7 @@ use crate::{
     fetch::{Desk, ServiceAccount},
     leases::{FINALIZER, Holdings, Keys, Record},
     plan::Memory,
+    report::Reason,
     stores::{ErrorClass, IssuingLogin, Revoked, StoreError},
     traces::Call,
     watch::Observed,
@@ -179,15 +183,14 @@ async fn by_accessor(desk: &Desk, post: &str, holdings: &mut Holdings, record: &
 }
 
 /// A BotSecret is being deleted: ends what was issued for it, and lets it go.
-/// Answers when to try again what failed.
 pub(in crate::runtime) async fn conclude(
     context: &Context,
     observed: &Observed,
     memory: &mut Memory,
-) -> Option<Instant> {
+) -> Result<(), Stopped> {
     let object = &observed.bot_secret;
     if !has_finalizer(object) {
-        return None;
+        return Ok(());
     }
     load(context, &Keys::of(&context.digest_key), observed, &mut memory.leases).await;
     let holdings = &mut memory.leases;
@@ -213,7 +216,8 @@ pub(in crate::runtime) async fn conclude(
     count(context, holdings);
     if !holdings.held.is_empty() {
         let now = Instant::now();
-        return holdings.held.iter().map(|held| held.retry.unwrap_or(now).min(until)).min();
+        let again = holdings.held.iter().map(|held| held.retry.unwrap_or(now).min(until)).min().unwrap_or(now);
+        return Err(Stopped { reason: Reason::StoreUnavailable, again });
     }
     dismiss(holdings).await;
     let gone = let_go(context, object, holdings).await;
@@ -221,11 +225,11 @@ pub(in crate::runtime) async fn conclude(
     holdings.written = None;
     if gone {
         holdings.unreleased = 0;
-        return None;
+        return Ok(());
     }
     let wait = Duration::from_secs(1).saturating_mul(1 << holdings.unreleased.min(6)).min(LONGEST_WAIT);
     holdings.unreleased = holdings.unreleased.saturating_add(1);
-    Some(Instant::now() + wait)
+    Err(Stopped { reason: Reason::KubernetesUnavailable, again: Instant::now() + wait })
 }
 
 /// Whether the namespace is being deleted: then it takes nothing new, which the
