@@ -161,6 +161,10 @@ impl Metrics {
             unexplained_reads: Counter::default(),
             audit_events_lost: Counter::default(),
         };
+        // From the first on, so that the first failure for a reason is an increase.
+        for reason in Reason::ALL.into_iter().filter(|reason| reason.is_of_failed_pass()) {
+            drop(metrics.failures.get_or_create(&ByReason { reason: reason.name() }));
+        }
         metrics.registered(calls).with_objects().with_audit()
     }
 

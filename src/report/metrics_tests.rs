@@ -1,6 +1,7 @@
 //! What a scrape sees.
 
 use std::{
+    collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -32,6 +33,24 @@ fn each_botsecret_has_a_series_of_its_own_until_it_is_counted_no_more() {
     }
     metrics.count_successes([("trading", "b", 1_700_000_001.0)], 0);
     assert_eq!(series(&scrape(), NAME), wanted[1..]);
+}
+
+#[test]
+fn the_first_failure_for_each_reason_is_an_increase() {
+    const NAME: &str = "botsecret_reconcile_failures_total";
+    let counters = FetchCounters::default();
+    let metrics = Metrics::new(counters.call_times());
+    let scrape = || -> BTreeSet<_> { series(&metrics.text(&counters), NAME).into_iter().collect() };
+    let reasons = Reason::ALL.into_iter().filter(|reason| reason.is_of_failed_pass());
+    let line = |reason: Reason, count: u64| format!("{NAME}{{reason=\"{reason}\"}} {count}");
+    let mut wanted: BTreeSet<_> = reasons.map(|reason| line(reason, 0)).collect();
+    assert!(wanted.len() > 20, "{wanted:?}");
+    assert_eq!(scrape(), wanted, "before any");
+    metrics.passed(0.1, Some(Reason::StoreUnavailable));
+    metrics.passed(0.1, None);
+    wanted.remove(&line(Reason::StoreUnavailable, 0));
+    wanted.insert(line(Reason::StoreUnavailable, 1));
+    assert_eq!(scrape(), wanted);
 }
 
 #[test]

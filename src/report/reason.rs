@@ -189,6 +189,29 @@ impl Reason {
         Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 
+    /// Whether a pass may fail for it: whether the Secret may be other than it is to
+    /// be for it.
+    #[must_use]
+    pub fn is_of_failed_pass(self) -> bool {
+        !matches!(
+            self,
+            Self::Synced
+                | Self::Suspended
+                | Self::UpToDate
+                | Self::RolledOut
+                | Self::WaitingForWorkload
+                | Self::Reverted
+                | Self::RolloutHalted
+                | Self::RolledBack
+                | Self::RolloutRefused
+                | Self::CandidatePending
+                | Self::RotationOverdue
+                | Self::RotationRefused
+                | Self::LeaseNotRenewable
+                | Self::LeaseLost
+        )
+    }
+
     /// Whether waiting alone may cure it.
     #[must_use]
     pub fn is_outage(self) -> bool {

@@ -42,12 +42,14 @@ async fn p9_metrics_and_probes_answer_and_a_stop_is_quick_and_clean() -> Result 
     let posted = reqwest::Client::new().post(bench.operator.url("/metrics")).send().await?;
     assert_eq!(posted.status().as_u16(), 405);
     // Counted when a pass is over, which is after its status.
+    let counted = [
+        "botsecret_reconcile_failures_total{reason=\"RemoteSecretMissing\"} ",
+        "botsecret_store_errors_total{class=\"missing\"} ",
+    ];
     let lines = [
         "# TYPE botsecret_reconciles counter",
-        "botsecret_reconcile_failures_total{reason=\"RemoteSecretMissing\"}",
         "botsecret_reconcile_panics_total 0",
         "botsecret_reconcile_seconds_bucket",
-        "botsecret_store_errors_total{class=\"missing\"}",
         "botsecret_last_success_timestamp_seconds",
         "botsecret_token_requests_total",
         "# EOF",
@@ -56,6 +58,10 @@ async fn p9_metrics_and_probes_answer_and_a_stop_is_quick_and_clean() -> Result 
         let metrics = bench.operator.metrics().await?;
         let missing: Vec<_> = lines.iter().filter(|line| !metrics.contains(**line)).collect();
         anyhow::ensure!(missing.is_empty(), "{missing:?} are not in:\n{metrics}");
+        // They are there from the start, at 0.
+        let count = |series: &str| metrics.lines().find_map(|line| line.strip_prefix(series));
+        let uncounted: Vec<_> = counted.iter().filter(|series| matches!(count(**series), None | Some("0"))).collect();
+        anyhow::ensure!(uncounted.is_empty(), "{uncounted:?} count nothing:\n{metrics}");
         Ok(Some(()))
     })
     .await?;
