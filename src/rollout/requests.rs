@@ -15,10 +15,13 @@ use crate::{
     watch::{DaemonSetView, DeploymentView, RolloutView, StatefulSetView, WorkloadFacts, WorkloadId, WorkloadView},
 };
 
+/// As messages call it.
+const PATCH: &str = "patch";
+
 /// A workload that could not be rolled this time.
 #[derive(Debug, thiserror::Error)]
 pub enum RollOutError {
-    /// Somebody else wrote it in between: try again at once.
+    /// Somebody else wrote or deleted it in between: try again at once.
     #[error("{kind} {name} changed while it was rolled; it is tried again")]
     Conflict {
         /// Its kind.
@@ -276,16 +279,53 @@ where
     within(api.patch(name, &params, &Patch::Apply(&body)))
         .await
         .map(|written| drop(written.name_any()))
-        .map_err(|error| sort(&workload.id, "patch", &error))
+        .map_err(|error| sort(&workload.id, PATCH, &error))
 }
 
 fn sort(id: &WorkloadId, action: &'static str, error: &kube::Error) -> RollOutError {
     let (kind, name) = (id.kind.name(), id.name.clone());
     match error {
         kube::Error::Api(status) if status.code == 409 => RollOutError::Conflict { kind, name },
+        // Gone since it was looked at: the next look finds nothing to roll.
+        kube::Error::Api(status) if status.code == 404 && action == PATCH => RollOutError::Conflict { kind, name },
         kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
             RollOutError::Refused { action, kind, name, said: status.message.clone() }
         }
         _ => RollOutError::Unavailable { kind, name },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::{PATCH, RollOutError, sort};
+    use crate::{api::WorkloadKind, watch::WorkloadId};
+
+    #[test]
+    fn a_workload_that_went_before_its_patch_is_looked_at_again_at_once_and_a_refusal_is_told() {
+        let id = WorkloadId { namespace: "trading".into(), kind: WorkloadKind::Rollout, name: "bot".into() };
+        let sorted = |action, code| {
+            let status = Status::failure("no", "").with_code(code);
+            match sort(&id, action, &kube::Error::Api(Box::new(status))) {
+                RollOutError::Conflict { .. } => "conflict",
+                RollOutError::Refused { .. } => "refused",
+                RollOutError::Unfit { .. } => "unfit",
+                RollOutError::Unavailable { .. } => "unavailable",
+            }
+        };
+        for (code, wanted) in [
+            (404, "conflict"),
+            (409, "conflict"),
+            (401, "refused"),
+            (403, "refused"),
+            (422, "refused"),
+            (429, "unavailable"),
+            (500, "unavailable"),
+        ] {
+            assert_eq!(sorted(PATCH, code), wanted, "{code}");
+        }
+        // Its pods are listed where there is nothing to be gone.
+        assert_eq!(sorted("list the pods of", 404), "refused");
     }
 }
