@@ -1,56 +1,83 @@
 //! `/metrics`, `/healthz` and `/readyz`.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch::Receiver},
-    time::timeout,
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::watch::Receiver,
+    task::AbortHandle,
+    time::{sleep, timeout},
 };
 
 use super::Context;
 
-/// Connections at once; a scraper and the kubelet need a handful.
+/// Connections at once; a scraper and the kubelet need a handful. For one more the oldest
+/// is cut off: those that do not end keep nobody else out.
 const CONNECTIONS: usize = 64;
-/// How long one of them lives. Who reads no answer holds no place for ever, where the
-/// kubelet's probes would find none.
-const LONGEST: Duration = Duration::from_secs(30);
-/// Where none can be accepted (no file descriptors are left), the next try is not at once.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long the head of a request may take, and the pause before it.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long requests are taken from one connection …
+const TAKING: Duration = Duration::from_secs(20);
+/// … and how long the answer to the last of them may take from then on.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+/// How long nobody is accepted after that failed: where file descriptors are used up,
+/// it fails at once, again and again.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) async fn serve(listener: TcpListener, context: Arc<Context>, ready: Receiver<bool>) {
-    serve_with(listener, move |request| answer(request, &context, *ready.borrow())).await;
+    accept_from(|| listener.accept(), move |request: &Request<Incoming>| answer(request, &context, *ready.borrow()))
+        .await;
 }
 
-async fn serve_with<F>(listener: TcpListener, answer: F)
+/// Accepts connections for ever, and has each answered.
+async fn accept_from<F, A>(mut accept: impl FnMut() -> F, answer: A)
 where
-    F: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
+    F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
+    A: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
 {
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    // The oldest first.
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let Ok(seat) = seats.clone().acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
+        let Ok((stream, _)) = accept().await else {
+            sleep(ACCEPT_AGAIN).await;
             continue;
         };
-        let answer = answer.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let response = answer(&request);
-                async { Ok::<_, Infallible>(response) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(10))
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that went away, or does not read, is no news.
-            let _ = timeout(LONGEST, connection).await;
-            drop(seat);
-        });
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
+        connections.push_back(tokio::spawn(converse(stream, answer.clone())).abort_handle());
+    }
+}
+
+/// Answers what one client asks, however slowly it asks and reads.
+async fn converse<I, A>(stream: I, answer: A)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    A: Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = answer(&request);
+        async { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    for time in [TAKING, LAST_ANSWER] {
+        // A client that went away is no news.
+        if timeout(time, connection.as_mut()).await.is_ok() {
+            return;
+        }
+        connection.as_mut().graceful_shutdown();
     }
 }
 
@@ -79,38 +106,5 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use hyper::StatusCode;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::{TcpListener, TcpStream},
-    };
-
-    use super::{CONNECTIONS, serve_with, text};
-
-    /// Time stands still but where everything waits for it.
-    #[tokio::test(start_paused = true)]
-    async fn clients_that_read_no_answer_do_not_keep_the_probes_out() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let server = tokio::spawn(serve_with(listener, |request| {
-            // More than the sockets between them hold.
-            let long = if request.uri().path() == "/metrics" { 32 * 1024 * 1024 } else { 2 };
-            text(StatusCode::OK, "a".repeat(long))
-        }));
-        let mut silent = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let mut client = TcpStream::connect(address).await.expect("a connection");
-            client.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("asked");
-            // Its answer has begun, so the seat is taken.
-            assert!(client.read(&mut [0; 1]).await.is_ok_and(|read| read == 1));
-            silent.push(client);
-        }
-        let mut probe = TcpStream::connect(address).await.expect("a connection");
-        probe.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.expect("asked");
-        let mut said = String::new();
-        probe.read_to_string(&mut said).await.expect("an answer");
-        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
-        server.abort();
-    }
-}
+#[path = "server_tests.rs"]
+mod tests;

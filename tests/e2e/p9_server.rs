@@ -60,7 +60,7 @@ async fn p9_metrics_and_probes_answer_and_a_stop_is_quick_and_clean() -> Result 
         anyhow::ensure!(missing.is_empty(), "{missing:?} are not in:\n{metrics}");
         // They are there from the start, at 0.
         let count = |series: &str| metrics.lines().find_map(|line| line.strip_prefix(series));
-        let uncounted: Vec<_> = counted.iter().filter(|series| matches!(count(**series), None | Some("0"))).collect();
+        let uncounted: Vec<_> = counted.iter().filter(|series| matches!(count(series), None | Some("0"))).collect();
         anyhow::ensure!(uncounted.is_empty(), "{uncounted:?} count nothing:\n{metrics}");
         Ok(Some(()))
     })
