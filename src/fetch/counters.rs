@@ -16,14 +16,16 @@ use crate::{
     stores::ErrorClass,
 };
 
-/// Calls by what was asked.
+/// Calls by what was asked, and of which manager.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ByCall {
     call: &'static str,
+    provider: &'static str,
 }
 
-/// How long calls of managers take, their waits for a rate limit included, by what was
-/// asked.
+/// How long calls of managers take, their waits for a rate limit included. A series is
+/// there from the first call on: there are as many as calls times managers, of which an
+/// installation uses few.
 pub type CallTimes = Family<ByCall, Histogram, fn() -> Histogram>;
 
 /// From a manager beside the operator to the longest deadline that a store may have.
@@ -46,11 +48,6 @@ pub struct FetchCounters {
 
 impl Default for FetchCounters {
     fn default() -> Self {
-        let calls: CallTimes = Family::new_with_constructor(|| Histogram::new(SECONDS));
-        // From the start on, so that a first call is an increase.
-        for kind in Kind::ALL {
-            drop(calls.get_or_create(&ByCall { call: kind.name() }));
-        }
         Self {
             token_requests: Count::default(),
             logins: Count::default(),
@@ -60,7 +57,7 @@ impl Default for FetchCounters {
             shared_finds: Count::default(),
             panics: Count::default(),
             errors: Default::default(),
-            calls,
+            calls: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             audit: Auditor::default(),
         }
     }
@@ -146,12 +143,23 @@ impl FetchCounters {
         self.audit.lost()
     }
 
+    /// A call of this manager took so long; it is named as a store's spec names it
+    /// ([`crate::api::Provider::name`]).
+    pub fn called(&self, kind: Kind, provider: &'static str, took: Duration) {
+        self.calls.get_or_create(&ByCall { call: kind.name(), provider }).observe(took.as_secs_f64());
+    }
+
     /// Waits for this answer of a manager; notes and answers how long that took.
-    pub(super) async fn timed<T>(&self, kind: Kind, answer: impl Future<Output = T>) -> (T, Duration) {
+    pub(super) async fn timed<T>(
+        &self,
+        kind: Kind,
+        provider: &'static str,
+        answer: impl Future<Output = T>,
+    ) -> (T, Duration) {
         let asked = Instant::now();
         let answer = answer.await;
         let took = asked.elapsed();
-        self.calls.get_or_create(&ByCall { call: kind.name() }).observe(took.as_secs_f64());
+        self.called(kind, provider, took);
         (answer, took)
     }
 

@@ -125,7 +125,7 @@ impl Desk {
         };
         let asked = async {
             let pass = lane.enter().await.inspect_err(|error| note(Some(error), Request::None))?;
-            let (result, took) = self.counters.timed(kind, pass.within(request)).await;
+            let (result, took) = self.counters.timed(kind, self.store.provider, pass.within(request)).await;
             let result = result.flatten();
             note(result.as_ref().err(), Request::Own(took));
             pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));

@@ -140,7 +140,7 @@ impl Seat {
         self.logins.counters.finds.add(1);
         let progress = Progress::default();
         let result = pass.within(progress.of(live.session.find(query)));
-        let (result, took) = self.logins.counters.timed(Kind::Search, result).await;
+        let (result, took) = self.logins.counters.timed(Kind::Search, self.logins.store.provider, result).await;
         let result = result.flatten().map_err(|error| progress.explain(error));
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         if result.is_ok() {

@@ -201,7 +201,7 @@ impl Logins {
         let token = held.as_ref().map(|held| &held.token.text);
         let login = Login { account: &self.account, token, pace: Pace::of(self.lanes.reads.clone()) };
         let result = pass.within(self.store.backend.login(login));
-        let (result, took) = self.counters.timed(Kind::Login, result).await;
+        let (result, took) = self.counters.timed(Kind::Login, self.store.provider, result).await;
         let result = result.flatten();
         self.counters.audit.note(&Event {
             failure: result.as_ref().err().map(|error| error.class),

@@ -29,6 +29,8 @@ pub(super) struct Store {
     /// Another for each that was ever opened: what sessions go by.
     pub(super) number: u64,
     pub(super) name: StoreName,
+    /// Its manager, as its spec names it.
+    pub(super) provider: &'static str,
     pub(super) backend: Arc<dyn Backend>,
     pub(super) limits: Arc<StoreLimits>,
 }
@@ -140,6 +142,7 @@ impl Stores {
         let store = Store {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             name: StoreName::of(&resolved.reference, &resolved.uid),
+            provider: resolved.provider.name(),
             backend: (self.open)(resolved, credentials)?,
             limits: Arc::new(StoreLimits::new(&resolved.limits)),
         };

@@ -186,7 +186,8 @@ impl Seat {
         }
         let keys: Vec<RemoteKey> = asks.iter().map(|ask| ask.key.clone()).collect();
         self.logins.counters.reads.add(keys.len() as u64);
-        let (results, took) = self.logins.counters.timed(Kind::Read, pass.within(live.session.read(&keys))).await;
+        let (provider, answers) = (self.logins.store.provider, pass.within(live.session.read(&keys)));
+        let (results, took) = self.logins.counters.timed(Kind::Read, provider, answers).await;
         let results = match results {
             Ok(results) => results,
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),

@@ -123,7 +123,8 @@ impl Seat {
                 Asked::Rotate(key, attempt) => live.session.rotate(key, attempt).await,
             }
         };
-        let (result, took) = self.logins.counters.timed(asked.kind(), pass.within(request)).await;
+        let provider = self.logins.store.provider;
+        let (result, took) = self.logins.counters.timed(asked.kind(), provider, pass.within(request)).await;
         let result = result.flatten();
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         if result.is_ok() {

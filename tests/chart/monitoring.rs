@@ -6,9 +6,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use botsecret::{
+    api::Provider,
     audit::Kind,
     fetch::FetchCounters,
     report::{Metrics, Reason},
@@ -91,6 +93,9 @@ fn each_alert_has_a_page_and_each_page_an_alert() {
 /// Each metric with what `/metrics` says of it, every family filled.
 fn exported() -> String {
     let counters = FetchCounters::default();
+    for (kind, provider) in Kind::ALL.iter().flat_map(|kind| Provider::COMPILED.iter().map(move |one| (*kind, *one))) {
+        counters.called(kind, provider, Duration::from_millis(3));
+    }
     let metrics = Metrics::new(counters.call_times());
     metrics.passed(0.1, Some(Reason::Synced));
     metrics.count_objects(1, 1);
@@ -141,17 +146,20 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are_and_the_page_tells_of_eac
 }
 
 #[test]
-fn the_page_tells_of_each_kind_of_call_and_each_class_of_failure() {
+fn the_page_tells_of_each_kind_of_call_each_manager_and_each_class_of_failure() {
     let (exported, page) = (exported(), fs::read_to_string(root().join("docs/metrics.md")).expect("a page"));
-    let bounds = Regex::new(r#"store_call_seconds_bucket\{le="([0-9.]+)",call="login"\}"#).expect("a pattern");
+    let bounds =
+        Regex::new(r#"store_call_seconds_bucket\{le="([0-9.]+)",call="login",provider="vault"\}"#).expect("a pattern");
     let bounds: Vec<f64> = bounds.captures_iter(&exported).map(|found| found[1].parse().expect("a number")).collect();
     let bounds: Vec<_> = bounds.iter().map(f64::to_string).collect();
     assert!(bounds.len() > 5, "{exported}");
     let row = format!("| `botsecret_store_call_seconds` | {} |", bounds.join(", "));
     assert!(page.contains(&row), "the page lacks {row}");
-    for (label, kinds) in
-        [("call", Kind::ALL.map(Kind::name).to_vec()), ("class", ErrorClass::ALL.map(ErrorClass::name).to_vec())]
-    {
+    for (label, kinds) in [
+        ("call", Kind::ALL.map(Kind::name).to_vec()),
+        ("provider", Provider::COMPILED.to_vec()),
+        ("class", ErrorClass::ALL.map(ErrorClass::name).to_vec()),
+    ] {
         let value = Regex::new(&format!("\\b{label}=\"(\\w+)\"")).expect("a pattern");
         let found: BTreeSet<_> = value.captures_iter(&exported).map(|found| found[1].to_owned()).collect();
         let wanted: BTreeSet<_> = kinds.into_iter().map(str::to_owned).collect();

@@ -256,6 +256,19 @@ impl Provider {
         "vault",
     ];
 
+    /// Its name, as a store's spec writes it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Aws(_) => "aws",
+            Self::Azure(_) => "azure",
+            Self::Gcp(_) => "gcp",
+            Self::Kubernetes(_) => "kubernetes",
+            Self::OAuth2(_) => "oauth2",
+            Self::Vault(_) => "vault",
+        }
+    }
+
     /// The Secrets that hold the store's own credentials, where it has any.
     #[must_use]
     pub fn secret_refs(&self) -> Vec<&SecretKeyRef> {
