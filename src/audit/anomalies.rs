@@ -1,14 +1,10 @@
 //! What is out of the ordinary. Pure: the time is given.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Event, Kind, Request};
+use super::{Event, Kind, Request, latest::Latest};
 use crate::stores::ErrorClass;
 
 /// So many denials of one identity …
@@ -17,7 +13,7 @@ const BURST: usize = 10;
 const WINDOW: Duration = Duration::from_secs(600);
 /// So many pairs of identity and store are remembered …
 const USES: usize = 20_000;
-/// … and so many identities before those are forgotten that nothing is denied to.
+/// … and so many identities that something was denied to.
 const DENIED: usize = 10_000;
 
 /// Something out of the ordinary.
@@ -53,24 +49,32 @@ pub struct Totals {
 }
 
 /// What it takes to tell.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Anomalies {
-    uses: Uses,
+    /// Which identities have asked which stores.
+    uses: Latest<()>,
     denials: Denials,
     totals: Totals,
+}
+
+impl Default for Anomalies {
+    fn default() -> Self {
+        Self { uses: Latest::new(USES), denials: Denials::default(), totals: Totals::default() }
+    }
 }
 
 impl Anomalies {
     /// What is out of the ordinary about this event.
     pub(super) fn note(&mut self, event: &Event<'_>, now: Instant) -> Vec<Anomaly> {
         let mut found = Vec::new();
-        // Each request counts once, however many its answer is for.
+        // What was shared counts with the request whose answer it is.
         if !matches!(event.request, Request::Own(_)) {
             return found;
         }
         // An account that is gone has none.
         if let Some(account) = event.account.filter(|account| !account.uid.is_empty()) {
-            if self.uses.is_first(&account.uid, &event.store.uid) {
+            let (_, is_first) = self.uses.used(&format!("{}/{}", account.uid, event.store.uid));
+            if is_first {
                 found.push(Anomaly::FirstUse);
                 self.totals.first_uses += 1;
             }
@@ -92,54 +96,24 @@ impl Anomalies {
 }
 
 /// What is tried again with a new login was refused to the old one, and renewals and
-/// revocations are how it is found out that a login is gone.
+/// revocations are how it is found out that a login is gone. A request is denied once,
+/// however many remote secrets it asked for.
 fn is_denial(event: &Event<'_>) -> bool {
-    matches!(event.failure, Some(ErrorClass::Denied | ErrorClass::LoginDenied))
+    event.failure.is_some_and(ErrorClass::is_denial)
         && !event.retried
+        && !event.denied_before
         && !matches!(event.kind, Kind::Renew | Kind::Revoke)
 }
 
-/// Which identities have asked which stores.
-#[derive(Debug)]
-struct Uses {
-    known: HashMap<Arc<str>, HashSet<Arc<str>>>,
-    order: VecDeque<(Arc<str>, Arc<str>)>,
-    most: usize,
-}
-
-impl Default for Uses {
-    fn default() -> Self {
-        Self { known: HashMap::new(), order: VecDeque::new(), most: USES }
-    }
-}
-
-impl Uses {
-    fn is_first(&mut self, account: &str, store: &str) -> bool {
-        if self.known.get(account).is_some_and(|stores| stores.contains(store)) {
-            return false;
-        }
-        let (account, store): (Arc<str>, Arc<str>) = (account.into(), store.into());
-        self.known.entry(Arc::clone(&account)).or_default().insert(Arc::clone(&store));
-        self.order.push_back((account, store));
-        if self.order.len() > self.most {
-            self.forget_oldest();
-        }
-        true
-    }
-
-    fn forget_oldest(&mut self) {
-        let Some((account, store)) = self.order.pop_front() else { return };
-        let Some(stores) = self.known.get_mut(&account) else { return };
-        stores.remove(&store);
-        if stores.is_empty() {
-            self.known.remove(&account);
-        }
-    }
-}
-
 /// What was denied to whom of late.
-#[derive(Debug, Default)]
-struct Denials(HashMap<Arc<str>, Recent>);
+#[derive(Debug)]
+struct Denials(Latest<Recent>);
+
+impl Default for Denials {
+    fn default() -> Self {
+        Self(Latest::new(DENIED))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Recent {
@@ -160,13 +134,7 @@ impl Recent {
 
 impl Denials {
     fn makes_burst(&mut self, account: &str, now: Instant) -> bool {
-        if self.0.len() >= DENIED {
-            self.0.retain(|_, recent| {
-                recent.forget_old(now);
-                !recent.times.is_empty()
-            });
-        }
-        let recent = self.0.entry(account.into()).or_default();
+        let (recent, _) = self.0.used(account);
         recent.forget_old(now);
         recent.times.push_back(now);
         if recent.times.len() > BURST {

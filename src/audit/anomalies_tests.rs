@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Anomalies, Anomaly, BURST, Denials, Totals, Uses, WINDOW};
+use super::{Anomalies, Anomaly, BURST, DENIED, Denials, Totals, USES, WINDOW};
 use crate::{
     api::StoreRef,
     audit::{Asker, Event, Kind, Request, StoreName, Why},
@@ -27,9 +27,17 @@ fn for_a_reason() -> Asker {
     Asker { bot_secret: Some("bot".into()), why: Some(Why::Refresh) }
 }
 
+/// Whether this identity is new to this store.
+fn is_first(anomalies: &mut Anomalies, identity: &str, at: &str) -> bool {
+    let (account, store) = (account(identity), store(at));
+    let event =
+        Event { account: Some(&account), asker: for_a_reason(), request: own(), ..Event::at(Kind::Login, &store) };
+    anomalies.note(&event, Instant::now()).contains(&Anomaly::FirstUse)
+}
+
 #[test]
 fn an_identity_is_new_to_a_store_once_and_so_is_one_that_was_made_again() {
-    let mut uses = Uses::default();
+    let mut anomalies = Anomalies::default();
     for (account, store, wanted) in [
         ("a", "vault", true),
         ("a", "vault", false),
@@ -38,17 +46,22 @@ fn an_identity_is_new_to_a_store_once_and_so_is_one_that_was_made_again() {
         ("a", "vault", false),
         ("b", "vault", false),
     ] {
-        assert_eq!(uses.is_first(account, store), wanted, "{account} at {store}");
+        assert_eq!(is_first(&mut anomalies, account, store), wanted, "{account} at {store}");
     }
 }
 
 #[test]
-fn what_is_remembered_of_identities_is_bounded_and_the_oldest_is_new_again() {
-    let mut uses = Uses { most: 2, ..Uses::default() };
-    for (account, wanted) in [("a", true), ("b", true), ("c", true), ("b", false), ("c", false), ("a", true)] {
-        assert_eq!(uses.is_first(account, "vault"), wanted, "{account}");
+fn an_identity_that_keeps_asking_is_known_however_many_others_come_and_go() {
+    let mut anomalies = Anomalies::default();
+    assert!(is_first(&mut anomalies, "bot", "vault"));
+    for number in 0..USES + 100 {
+        assert!(is_first(&mut anomalies, &format!("other-{number}"), "vault"));
+        if number % 1000 == 0 {
+            assert!(!is_first(&mut anomalies, "bot", "vault"), "after {number} others");
+        }
     }
-    assert_eq!((uses.order.len(), uses.known.len()), (2, 2));
+    assert!(!is_first(&mut anomalies, "bot", "vault"));
+    assert!(is_first(&mut anomalies, "other-0", "vault"), "what is remembered is bounded");
 }
 
 #[test]
@@ -81,6 +94,20 @@ fn ten_denials_within_ten_minutes_are_one_burst_until_none_comes_for_ten_minutes
 }
 
 #[test]
+fn who_is_denied_again_and_again_makes_a_burst_however_many_others_are_denied_something() {
+    let (mut denials, now) = (Denials::default(), Instant::now());
+    let mut bursts = 0;
+    for round in 0..BURST {
+        bursts += usize::from(denials.makes_burst("bot", now));
+        for number in 0..DENIED / 10 {
+            assert!(!denials.makes_burst(&format!("other-{round}-{number}"), now));
+        }
+    }
+    assert_eq!(bursts, 1);
+    assert_eq!(denials.0.len(), DENIED, "there are no more");
+}
+
+#[test]
 fn only_what_a_manager_itself_refused_for_good_is_a_denial() {
     let (account, store) = (account("a"), store("s"));
     let event = |kind, failure| Event {
@@ -102,6 +129,7 @@ fn only_what_a_manager_itself_refused_for_good_is_a_denial() {
         (event(Kind::Renew, denied), false),
         (event(Kind::Revoke, denied), false),
         (Event { retried: true, ..event(Kind::Read, denied) }, false),
+        (Event { denied_before: true, ..event(Kind::Read, denied) }, false),
         (Event { request: Request::Shared, ..event(Kind::Read, denied) }, false),
         (Event { request: Request::None, ..event(Kind::Read, Some(ErrorClass::LoginDenied)) }, false),
         (Event { account: None, ..event(Kind::Login, Some(ErrorClass::LoginDenied)) }, false),

@@ -136,6 +136,8 @@ pub(crate) struct Event<'a> {
     pub(crate) request: Request,
     /// It is asked once more with a new login, since the old one may be dead.
     pub(crate) retried: bool,
+    /// The same request has denied this identity another remote secret, on a line before.
+    pub(crate) denied_before: bool,
 }
 
 impl<'a> Event<'a> {
@@ -150,6 +152,7 @@ impl<'a> Event<'a> {
             failure: None,
             request: Request::None,
             retried: false,
+            denied_before: false,
         }
     }
 

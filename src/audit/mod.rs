@@ -6,6 +6,7 @@
 mod anomalies;
 mod asker;
 mod event;
+mod latest;
 mod log;
 
 use std::sync::{Mutex, OnceLock, PoisonError};

@@ -1,6 +1,6 @@
 //! What the audit is told when a call of a manager has ended.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use tokio::time::Instant;
 use tracing::Span;
@@ -31,6 +31,36 @@ impl Caller {
 
     pub(super) fn event<'a>(&'a self, kind: Kind, store: &'a StoreName) -> Event<'a> {
         Event { account: Some(&self.account), asker: self.asker.clone(), ..Event::at(kind, store) }
+    }
+}
+
+/// What a line says of a request, besides what came of it.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    pub(super) request: Request,
+    /// As [`Event::retried`].
+    pub(super) retried: bool,
+    /// As [`Event::denied_before`].
+    pub(super) denied_before: bool,
+}
+
+impl Told {
+    /// The request, and no more.
+    pub(super) fn of(request: Request) -> Self {
+        Self { request, retried: false, denied_before: false }
+    }
+}
+
+/// Whom one request has denied something so far. Where stores have credentials of their
+/// own, it may be for several identities.
+#[derive(Default)]
+pub(super) struct Denied(HashSet<String>);
+
+impl Denied {
+    /// The request has failed for one of those whom it was for.
+    pub(super) fn told(&mut self, caller: &Caller, error: &StoreError, request: Request) -> Told {
+        let denied_before = error.class.is_denial() && !self.0.insert(caller.account.uid.clone());
+        Told { denied_before, ..Told::of(request) }
     }
 }
 
@@ -85,7 +115,7 @@ impl Seat {
         request: Request,
         retried: bool,
     ) {
-        self.note_of(caller, kind, key, failure.map_or(Ok(None), Err), request, retried);
+        self.note_of(caller, kind, key, failure.map_or(Ok(None), Err), Told { retried, ..Told::of(request) });
     }
 
     /// The same with the version that was read.
@@ -95,15 +125,16 @@ impl Seat {
         kind: Kind,
         key: &RemoteKey,
         result: Result<Option<Cow<'_, str>>, &StoreError>,
-        request: Request,
-        retried: bool,
+        told: Told,
     ) {
+        let Told { request, retried, denied_before } = told;
         let failure = result.as_ref().err().map(|error| error.class);
         self.logins.counters.audit.note(&Event {
             remote: Some(Remote::of(key).at(result.ok().flatten())),
             failure,
             request,
             retried,
+            denied_before,
             ..caller.event(kind, &self.logins.store.name)
         });
     }
@@ -124,7 +155,7 @@ impl Seat {
             call.note_version(answer.as_ref().ok().and_then(|secret| secret.version_name()).as_deref());
             if let Some((seat, caller, key)) = shared_by {
                 let result = answer.as_ref().map(|secret| secret.version_name());
-                seat.note_of(&caller, Kind::Read, &key, result, Request::Shared, false);
+                seat.note_of(&caller, Kind::Read, &key, result, Told::of(Request::Shared));
             }
             answer
         }

@@ -15,7 +15,7 @@ use futures::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    audited::Caller,
+    audited::{Caller, Denied, Told},
     breaker::Evidence,
     find::Find,
     held::Held,
@@ -117,14 +117,15 @@ impl Seat {
             Ok(ready) => ready,
             Err(error) => return self.answer_all(asks, &error),
         };
-        let Tried { suspects, took, .. } = self.read(&live, pass, asks).await;
+        let Tried { suspects, request, mut denied, .. } = self.read(&live, pass, asks).await;
         if suspects.is_empty() {
             return;
         }
         // The login may be dead: one new login, one more try.
         let again = self.logins.replace(&live);
         for (ask, error) in &suspects {
-            self.note_read(ask, Err(error), Request::Own(took), again);
+            let told = denied.told(&ask.caller, error, request);
+            self.note_read(ask, Err(error), Told { retried: again, ..told });
         }
         if !again {
             return suspects.into_iter().for_each(|(ask, error)| self.answer(ask, Err(error)));
@@ -134,10 +135,10 @@ impl Seat {
             Ok(ready) => ready,
             Err(error) => return self.answer_all(asks, &error),
         };
-        let Tried { suspects: refused, succeeded, took } = self.read(&live, pass, asks).await;
+        let Tried { suspects: refused, succeeded, request, mut denied } = self.read(&live, pass, asks).await;
         self.logins.learn_from_retry(succeeded && refused.is_empty());
         for (ask, error) in refused {
-            self.note_read(&ask, Err(&error), Request::Own(took), false);
+            self.note_read(&ask, Err(&error), denied.told(&ask.caller, &error, request));
             self.answer(ask, Err(error));
         }
     }
@@ -193,34 +194,35 @@ impl Seat {
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };
         pass.done(evidence(&results));
+        let (request, mut denied) = (Request::Own(took), Denied::default());
         let (mut suspects, mut succeeded) = (Vec::new(), false);
         for (ask, result) in asks.into_iter().zip(results) {
             match result {
                 Err(error) if error.session_dead => suspects.push((ask, error)),
                 Err(error) => {
-                    self.note_read(&ask, Err(&error), Request::Own(took), false);
+                    self.note_read(&ask, Err(&error), denied.told(&ask.caller, &error, request));
                     self.answer(ask, Err(error));
                 }
                 Ok(secret) => {
                     live.prove();
                     succeeded = true;
-                    self.note_read(&ask, Ok(secret.version_name()), Request::Own(took), false);
+                    self.note_read(&ask, Ok(secret.version_name()), Told::of(request));
                     self.answer(ask, self.held.keep(&self.logins.lanes.reads.party.store, secret));
                 }
             }
         }
-        Tried { suspects, succeeded, took }
+        Tried { suspects, succeeded, request, denied }
     }
 
     fn answer_all(&self, asks: Vec<Ask>, error: &StoreError) {
         for ask in asks {
-            self.note_read(&ask, Err(error), Request::None, false);
+            self.note_read(&ask, Err(error), Told::of(Request::None));
             self.answer(ask, Err(error.clone()));
         }
     }
 
-    fn note_read(&self, ask: &Ask, result: Result<Option<Cow<'_, str>>, &StoreError>, request: Request, retried: bool) {
-        self.note_of(&ask.caller, Kind::Read, &ask.key, result, request, retried);
+    fn note_read(&self, ask: &Ask, result: Result<Option<Cow<'_, str>>, &StoreError>, told: Told) {
+        self.note_of(&ask.caller, Kind::Read, &ask.key, result, told);
     }
 
     fn answer(&self, ask: Ask, answer: Answer) {
@@ -240,7 +242,9 @@ struct Tried {
     suspects: Vec<(Ask, StoreError)>,
     /// Whether any succeeded.
     succeeded: bool,
-    took: Duration,
+    request: Request,
+    /// Whom it has denied something, the suspects left out.
+    denied: Denied,
 }
 
 /// Takes the values of these reads out of the shared ones soon after they end.

@@ -60,6 +60,12 @@ impl ErrorClass {
         }
     }
 
+    /// Whether the manager refuses this to the identity.
+    #[must_use]
+    pub fn is_denial(self) -> bool {
+        matches!(self, Self::Denied | Self::LoginDenied)
+    }
+
     /// Whether waiting may cure it, without anybody changing anything.
     #[must_use]
     pub fn is_outage(self) -> bool {
