@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Event, Kind, Request, latest::Latest};
+use super::{Event, Kind, latest::Latest};
 use crate::stores::ErrorClass;
 
 /// So many denials of one identity …
@@ -68,7 +68,7 @@ impl Anomalies {
     pub(super) fn note(&mut self, event: &Event<'_>, now: Instant) -> Vec<Anomaly> {
         let mut found = Vec::new();
         // What was shared counts with the request whose answer it is.
-        if !matches!(event.request, Request::Own(_)) {
+        if !event.request.is_own() {
             return found;
         }
         // An account that is gone has none.

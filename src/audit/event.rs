@@ -64,6 +64,12 @@ pub(crate) enum Request {
     None,
 }
 
+impl Request {
+    pub(crate) fn is_own(self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+}
+
 /// A store, as its BotSecrets name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoreName {

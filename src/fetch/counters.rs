@@ -11,9 +11,10 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
+use super::lane::Pass;
 use crate::{
-    audit::{Auditor, Kind, Totals},
-    stores::ErrorClass,
+    audit::{Auditor, Kind, Request, Totals},
+    stores::{ErrorClass, StoreError},
 };
 
 /// Calls by what was asked, and of which manager.
@@ -84,7 +85,7 @@ impl FetchCounters {
         self.token_requests.get()
     }
 
-    /// Logins sent.
+    /// Logins that managers were asked for.
     #[must_use]
     pub fn logins(&self) -> u64 {
         self.logins.get()
@@ -149,18 +150,22 @@ impl FetchCounters {
         self.calls.get_or_create(&ByCall { call: kind.name(), provider }).observe(took.as_secs_f64());
     }
 
-    /// Waits for this answer of a manager; notes and answers how long that took.
+    /// Waits for this answer. Where the manager was asked for it, notes how long that took.
     pub(super) async fn timed<T>(
         &self,
         kind: Kind,
         provider: &'static str,
+        pass: &Pass,
         answer: impl Future<Output = T>,
-    ) -> (T, Duration) {
+    ) -> (Result<T, StoreError>, Request) {
         let asked = Instant::now();
-        let answer = answer.await;
+        let answer = pass.within(answer).await;
+        if !pass.was_sent() {
+            return (answer, Request::None);
+        }
         let took = asked.elapsed();
         self.called(kind, provider, took);
-        (answer, took)
+        (answer, Request::Own(took))
     }
 
     pub(super) fn failed(&self, class: ErrorClass) {

@@ -85,7 +85,6 @@ impl Desk {
 
     async fn log_in_with(&self, token: Option<&SecretText>) -> Result<Arc<dyn IssuingLogin>, StoreError> {
         let issuer = self.store.backend.issuer().ok_or_else(super::interrupted)?;
-        self.counters.logins.add(1);
         let login = Login { account: &self.caller.account, token, pace: Pace::of(self.lanes.reads.clone()) };
         let result = self.ask_by(&self.lanes.logins, Kind::Login, "", issuer.log_in(login)).await;
         result.map(Arc::from)
@@ -125,9 +124,10 @@ impl Desk {
         };
         let asked = async {
             let pass = lane.enter().await.inspect_err(|error| note(Some(error), Request::None))?;
-            let (result, took) = self.counters.timed(kind, self.store.provider, pass.within(request)).await;
+            let (result, sent) = self.counters.timed(kind, self.store.provider, &pass, request).await;
             let result = result.flatten();
-            note(result.as_ref().err(), Request::Own(took));
+            self.counters.logins.add(u64::from(kind == Kind::Login && sent.is_own()));
+            note(result.as_ref().err(), sent);
             pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
             result.inspect_err(|error| self.counters.failed(error.class))
         };

@@ -3,7 +3,6 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use futures::{
@@ -96,17 +95,17 @@ impl Seat {
     ) -> Result<Vec<String>, StoreError> {
         let unsent = |error: &StoreError| self.note_search(caller, query, Some(error), Request::None, false);
         let (live, pass) = self.ready(caller).await.inspect_err(unsent)?;
-        let (result, took) = self.search_with(&live, pass, query, began).await;
+        let (result, request) = self.search_with(&live, pass, query, began).await;
         // The login may be dead: one new login, one more try.
         let is_suspect = matches!(&result, Err(error) if error.session_dead);
         let again = is_suspect && self.logins.replace(&live);
-        self.note_search(caller, query, result.as_ref().err(), Request::Own(took), again);
+        self.note_search(caller, query, result.as_ref().err(), request, again);
         if !again {
             return result;
         }
         let (live, pass) = self.ready(caller).await.inspect_err(unsent)?;
-        let (result, took) = self.search_with(&live, pass, query, began).await;
-        self.note_search(caller, query, result.as_ref().err(), Request::Own(took), false);
+        let (result, request) = self.search_with(&live, pass, query, began).await;
+        self.note_search(caller, query, result.as_ref().err(), request, false);
         self.logins.learn_from_retry(result.is_ok());
         result
     }
@@ -134,18 +133,18 @@ impl Seat {
         pass: Pass,
         query: &FindQuery,
         began: &OnceLock<Instant>,
-    ) -> (Result<Vec<String>, StoreError>, Duration) {
+    ) -> (Result<Vec<String>, StoreError>, Request) {
         // Of two tries the first counts: fewer may share it, never more.
         let _ = began.set(Instant::now());
-        self.logins.counters.finds.add(1);
-        let progress = Progress::default();
-        let result = pass.within(progress.of(live.session.find(query)));
-        let (result, took) = self.logins.counters.timed(Kind::Search, self.logins.store.provider, result).await;
+        let (progress, counters) = (Progress::default(), &self.logins.counters);
+        let found = progress.of(live.session.find(query));
+        let (result, request) = counters.timed(Kind::Search, self.logins.store.provider, &pass, found).await;
+        counters.finds.add(u64::from(request.is_own()));
         let result = result.flatten().map_err(|error| progress.explain(error));
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         if result.is_ok() {
             live.prove();
         }
-        (result, took)
+        (result, request)
     }
 }

@@ -3,7 +3,10 @@
 //! wants patience.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -92,6 +95,8 @@ pub(super) struct Pass {
     lane: Arc<Lane>,
     probe: Probe,
     evidence: Evidence,
+    /// Whether a request of it has had its turn.
+    sent: Arc<AtomicBool>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -103,9 +108,15 @@ struct Probe {
     of_one: bool,
 }
 
+/// The login or read that is under way: its lane, and whether it has sent anything.
+#[derive(Clone)]
+struct Taken {
+    lane: Arc<Lane>,
+    sent: Arc<AtomicBool>,
+}
+
 tokio::task_local! {
-    /// The lane of the login or read that is under way.
-    static TAKEN: Arc<Lane>;
+    static TAKEN: Taken;
 }
 
 impl Lane {
@@ -119,7 +130,7 @@ impl Lane {
             return Err(refusal);
         }
         let probe = self.admit(Instant::now())?;
-        Ok(Pass { lane: Arc::clone(self), probe, evidence: Evidence::None, _place: place })
+        Ok(Pass { lane: Arc::clone(self), probe, evidence: Evidence::None, sent: Arc::default(), _place: place })
     }
 
     fn admit(&self, now: Instant) -> Result<Probe, StoreError> {
@@ -175,8 +186,12 @@ impl Drop for Lane {
 #[async_trait]
 impl Turns for Lane {
     async fn next(&self) -> Turn {
-        match TAKEN.try_with(Arc::clone) {
-            Ok(taken) => taken.turn().await,
+        match TAKEN.try_with(Taken::clone) {
+            Ok(taken) => {
+                let turn = taken.lane.turn().await;
+                taken.sent.store(true, Ordering::Relaxed);
+                turn
+            }
             Err(_) => self.turn().await,
         }
     }
@@ -186,8 +201,16 @@ impl Pass {
     /// The answer, or an error once the store's deadline has passed.
     pub(super) async fn within<T>(&self, request: impl Future<Output = T>) -> Result<T, StoreError> {
         let Probe { of_all, of_one } = self.probe;
-        let request = TAKEN.scope(Arc::clone(&self.lane), request);
+        let taken = Taken { lane: Arc::clone(&self.lane), sent: Arc::clone(&self.sent) };
+        let request = TAKEN.scope(taken, request);
         patient::within(self.lane.limits.deadline, of_all || of_one, request).await
+    }
+
+    /// Whether the manager was asked at all. Each request takes a turn; what was refused
+    /// in the queue, or needs none (a token that is kept, a login that is the token
+    /// itself), takes none.
+    pub(super) fn was_sent(&self) -> bool {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// The request is over and has shown this.

@@ -22,7 +22,7 @@ use super::{
     token::Tokens,
 };
 use crate::{
-    audit::{Event, Kind, Request},
+    audit::{Event, Kind},
     stores::{Audience, ErrorClass, Login, Pace, Session, StoreError},
     traces,
 };
@@ -196,16 +196,16 @@ impl Logins {
             None => None,
         };
         let pass = self.lanes.logins.enter().await?;
-        self.counters.logins.add(1);
         let made = Instant::now();
         let token = held.as_ref().map(|held| &held.token.text);
         let login = Login { account: &self.account, token, pace: Pace::of(self.lanes.reads.clone()) };
-        let result = pass.within(self.store.backend.login(login));
-        let (result, took) = self.counters.timed(Kind::Login, self.store.provider, result).await;
+        let session = self.store.backend.login(login);
+        let (result, request) = self.counters.timed(Kind::Login, self.store.provider, &pass, session).await;
         let result = result.flatten();
+        self.counters.logins.add(u64::from(request.is_own()));
         self.counters.audit.note(&Event {
             failure: result.as_ref().err().map(|error| error.class),
-            request: Request::Own(took),
+            request,
             ..self.event()
         });
         // A login that succeeds shows nothing: some need no request.

@@ -186,16 +186,17 @@ impl Seat {
             let _ = ask.began.set(now);
         }
         let keys: Vec<RemoteKey> = asks.iter().map(|ask| ask.key.clone()).collect();
-        self.logins.counters.reads.add(keys.len() as u64);
-        let (provider, answers) = (self.logins.store.provider, pass.within(live.session.read(&keys)));
-        let (results, took) = self.logins.counters.timed(Kind::Read, provider, answers).await;
+        let (provider, counters) = (self.logins.store.provider, &self.logins.counters);
+        let (results, request) = counters.timed(Kind::Read, provider, &pass, live.session.read(&keys)).await;
+        if request.is_own() {
+            counters.reads.add(keys.len() as u64);
+        }
         let results = match results {
             Ok(results) => results,
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };
         pass.done(evidence(&results));
-        let (request, mut denied) = (Request::Own(took), Denied::default());
-        let (mut suspects, mut succeeded) = (Vec::new(), false);
+        let (mut suspects, mut succeeded, mut denied) = (Vec::new(), false, Denied::default());
         for (ask, result) in asks.into_iter().zip(results) {
             match result {
                 Err(error) if error.session_dead => suspects.push((ask, error)),

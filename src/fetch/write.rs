@@ -1,7 +1,5 @@
 //! Writes of new values, and requests to make one. Nobody shares them.
 
-use std::time::Duration;
-
 use super::{
     Fetcher, ResolvedStore, ServiceAccount, audited::Caller, breaker::Evidence, lane::Pass, logins::Live, seat::Seat,
 };
@@ -100,23 +98,23 @@ impl Seat {
         let kind = asked.kind();
         let unsent = |error: &StoreError| self.note(caller, kind, asked.key(), Some(error), Request::None, false);
         let (live, pass) = self.ready(caller).await.inspect_err(unsent)?;
-        let (result, took) = self.ask_with(&live, pass, asked).await;
+        let (result, request) = self.ask_with(&live, pass, asked).await;
         // The login may be dead: one new login, one more try. What was refused has
         // taken no effect.
         let is_suspect = matches!(&result, Err(error) if error.session_dead);
         let again = is_suspect && self.logins.replace(&live);
-        self.note(caller, kind, asked.key(), result.as_ref().err(), Request::Own(took), again);
+        self.note(caller, kind, asked.key(), result.as_ref().err(), request, again);
         if !again {
             return result;
         }
         let (live, pass) = self.ready(caller).await.inspect_err(unsent)?;
-        let (result, took) = self.ask_with(&live, pass, asked).await;
-        self.note(caller, kind, asked.key(), result.as_ref().err(), Request::Own(took), false);
+        let (result, request) = self.ask_with(&live, pass, asked).await;
+        self.note(caller, kind, asked.key(), result.as_ref().err(), request, false);
         self.logins.learn_from_retry(result.is_ok());
         result
     }
 
-    async fn ask_with(&self, live: &Live, pass: Pass, asked: Asked<'_>) -> (Result<(), StoreError>, Duration) {
+    async fn ask_with(&self, live: &Live, pass: Pass, asked: Asked<'_>) -> (Result<(), StoreError>, Request) {
         let request = async {
             match asked {
                 Asked::Write(write) => live.session.write(write).await,
@@ -124,12 +122,12 @@ impl Seat {
             }
         };
         let provider = self.logins.store.provider;
-        let (result, took) = self.logins.counters.timed(asked.kind(), provider, pass.within(request)).await;
+        let (result, sent) = self.logins.counters.timed(asked.kind(), provider, &pass, request).await;
         let result = result.flatten();
         pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
         if result.is_ok() {
             live.prove();
         }
-        (result, took)
+        (result, sent)
     }
 }

@@ -139,6 +139,12 @@ pub trait Subject: Send + Sync {
     /// manager says to a dead login.
     async fn end_logins(&self) -> Result<()>;
 
+    /// Whether the manager is asked to log somebody in. Where the token is the login, none
+    /// is sent.
+    fn asks_to_log_in(&self) -> bool {
+        true
+    }
+
     /// What the manager answers to too many requests; `Retry-After` in seconds.
     fn throttled(&self, retry_after: Option<u64>) -> FaultKind {
         let seconds = retry_after.map(|seconds| seconds.to_string());

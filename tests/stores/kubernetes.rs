@@ -67,6 +67,7 @@ async fn p5_a_secret_is_read_with_the_bots_own_rights_and_denied_without_them() 
         requests.iter().all(|request| request.verb == "get" && request.resource == "secrets" && request.name == "feed")
     );
     assert_eq!(bot.fetcher.counters().token_requests(), 1, "one token for all reads");
+    assert_eq!(bot.fetcher.counters().logins(), 0, "the token is the login: the API server is asked for none");
     Ok(())
 }
 

@@ -132,7 +132,8 @@ async fn p2_a_token_is_kept_while_it_lives_and_had_anew_before_it_ends() -> Outc
     // Whoever holds the first is not cut off.
     assert_eq!(issuer.introspect(&token(&first)).await?["active"], true);
     assert_eq!(issuer.requests()?.len(), 2);
-    assert_eq!(bot.fetcher.counters().token_requests(), 1);
+    let counters = bot.fetcher.counters();
+    assert_eq!((counters.token_requests(), counters.logins(), counters.reads()), (1, 0, 2), "no others are sent");
     Ok(())
 }
 

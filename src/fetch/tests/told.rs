@@ -1,10 +1,14 @@
 //! What the metrics and the audit log are told of calls.
 
+use std::{path::Path, sync::atomic::Ordering::SeqCst};
+
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::world::{World, account, class, key, store};
+use super::world::{World, account, class, key, read, store};
 use crate::{
     api::{Provider, StoreRef},
+    audit::{AuditLog, Destination},
     fetch::{Fetcher, ResolvedStore},
     report::Metrics,
     stores::{ErrorClass, StoreError},
@@ -41,6 +45,40 @@ async fn calls_of_one_kind_of_manager_are_timed_apart_from_those_of_another() {
         r#"{call="read",provider="vault"} 2"#,
     ];
     assert_eq!(calls(&fetcher), wanted);
+}
+
+/// Of each line in there what was asked, of whom that was a request, how it ended, and
+/// whether a time is told.
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).expect("a log");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let told = lines.map(|line| {
+        let of = |field: &str| line[field].as_str().unwrap_or("-").to_owned();
+        let timed = if line["seconds"].is_null() { "untimed" } else { "timed" };
+        format!("{} {} {} {timed}", of("event"), of("request"), of("outcome"))
+    });
+    told.collect()
+}
+
+#[tokio::test]
+async fn what_takes_no_request_is_told_as_such_and_counted_and_timed_nowhere() {
+    let (world, fetcher) = World::new().fetcher();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("audit.jsonl");
+    let log = AuditLog::open(&Destination::File(path.clone())).expect("a log");
+    fetcher.audit_to(log.clone());
+    world.is_asked.store(false, SeqCst);
+    read(&fetcher, "kept").await.expect("read");
+    assert_eq!(calls(&fetcher), Vec::<String>::new());
+    assert_eq!((fetcher.counters().logins(), fetcher.counters().reads()), (0, 0));
+    assert_eq!(fetcher.counters().anomalies().first_uses, 0, "nobody was asked");
+    world.is_asked.store(true, SeqCst);
+    read(&fetcher, "asked").await.expect("read");
+    assert_eq!(calls(&fetcher), [r#"{call="read",provider="vault"} 1"#]);
+    assert_eq!((fetcher.counters().logins(), fetcher.counters().reads()), (0, 1));
+    assert_eq!(fetcher.counters().anomalies().first_uses, 1);
+    log.finish().await;
+    assert_eq!(lines(&path), ["login none ok untimed", "read none ok untimed", "read own ok timed"]);
 }
 
 #[tokio::test(start_paused = true)]

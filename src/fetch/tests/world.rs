@@ -21,7 +21,7 @@ use crate::{
     secret::{SecretBytes, SecretText},
     stores::{
         self, Audience, Backend, Capabilities, Credentials, ErrorClass, FindQuery, Identity, Pace, Payload,
-        QuotaDomain, RemoteKey, RemoteSecret, Scope, Session, StoreError,
+        QuotaDomain, RemoteKey, RemoteSecret, Scope, Session, StoreError, Turn,
     },
 };
 
@@ -63,6 +63,8 @@ pub(super) struct World {
     /// Passwords that logins came with.
     pub(super) passwords: Mutex<Vec<String>>,
     pub(super) finds: AtomicUsize,
+    /// Whether it is asked for logins and values; otherwise they are kept at hand.
+    pub(super) is_asked: AtomicBool,
 }
 
 impl World {
@@ -91,6 +93,7 @@ impl World {
             secrets_fail: Mutex::default(),
             passwords: Mutex::default(),
             finds: AtomicUsize::new(0),
+            is_asked: AtomicBool::new(true),
         }
     }
 
@@ -108,8 +111,13 @@ impl World {
         (world, Arc::new(fetcher))
     }
 
-    fn sent(&self, store: &ResolvedStore) {
+    async fn sent(&self, store: &ResolvedStore, pace: &Pace) -> Option<Turn> {
+        if !self.is_asked.load(SeqCst) {
+            return None;
+        }
+        let turn = pace.turn().await;
         locked(&self.requests).push((store.uid.clone(), Instant::now()));
+        Some(turn)
     }
 
     /// Tokens, logins, reads.
@@ -188,8 +196,7 @@ impl Backend for Manager {
         assert_eq!(login.token.is_none(), self.password.is_some());
         let number = self.world.logins.fetch_add(1, SeqCst) + 1;
         locked(&self.world.passwords).extend(self.password.clone());
-        let _turn = login.pace.turn().await;
-        self.world.sent(&self.store);
+        let _turn = self.world.sent(&self.store, &login.pace).await;
         sleep(self.world.login_takes).await;
         if let Some(error) = locked(&self.world.login_fails).clone() {
             return Err(error);
@@ -228,8 +235,7 @@ impl Session for Login {
 
     async fn read(&self, keys: &[RemoteKey]) -> Vec<Result<RemoteSecret, StoreError>> {
         let world = &self.world;
-        let _turn = self.pace.turn().await;
-        world.sent(&self.store);
+        let _turn = world.sent(&self.store, &self.pace).await;
         locked(&world.reads).push((self.number, keys.iter().map(|key| key.key.clone()).collect()));
         let now = world.in_flight.fetch_add(1, SeqCst) + 1;
         world.most_in_flight.fetch_max(now, SeqCst);
@@ -256,8 +262,7 @@ impl Session for Login {
 
     async fn find(&self, query: &FindQuery) -> Result<Vec<String>, StoreError> {
         self.world.finds.fetch_add(1, SeqCst);
-        let _turn = self.pace.turn().await;
-        self.world.sent(&self.store);
+        let _turn = self.world.sent(&self.store, &self.pace).await;
         let takes = *locked(&self.world.read_takes);
         sleep(takes).await;
         if self.number <= self.world.dead_up_to.load(SeqCst) {
