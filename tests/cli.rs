@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::process::{Command, Output};
+use std::{
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    process::{Command, Output},
+};
 
 fn botsecret(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_botsecret"));
@@ -187,4 +191,70 @@ fn a_kubeconfig_that_cannot_be_used_is_named_and_not_quoted() {
     let (code, said) = failure(&["operator", "--kubeconfig", path]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(path) && !said.contains("canary"), "p4: {said}");
+}
+
+/// Of the first connection that this gets, the first line; or nothing where somebody else
+/// is asked.
+fn first_lines(listener: TcpListener) -> std::sync::mpsc::Receiver<String> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = BufReader::new(stream);
+            // TLS has no lines. Whatever else comes, this end closes.
+            if let Some(line) =
+                stream.fill_buf().ok().and_then(|bytes| bytes.split_inclusive(|byte| *byte == b'\n').next())
+            {
+                let _ = sender.send(String::from_utf8_lossy(line).into_owned());
+            }
+        }
+    });
+    receiver
+}
+
+#[test]
+fn a_proxy_of_the_environment_or_the_kubeconfig_is_used_unless_no_proxy_names_the_api_server() {
+    let listener = || TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("kubeconfig");
+    for (variables, by_file, is_asked) in [
+        (&[][..], true, true),
+        (&["https_proxy"][..], false, true),
+        (&["HTTPS_PROXY"], false, true),
+        (&["HTTPS_PROXY", "NO_PROXY"], false, false),
+    ] {
+        let (proxy, server) = (listener(), listener());
+        let (at, direct) = (format!("http://127.0.0.1:{}", port(&proxy)), port(&server));
+        let of_file = if by_file { format!("proxy-url: {at}, ") } else { String::new() };
+        let kubeconfig = format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, users: [{{name: u, user: {{token: t}}}}], \
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{{of_file}server: 'https://127.0.0.1:{direct}'}}}}]}}"
+        );
+        std::fs::write(&path, kubeconfig).expect("written");
+        let (asked, reached) = (first_lines(proxy), first_lines(server));
+        let command = |arguments: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_botsecret"));
+            command.args(arguments).args(["--kubeconfig", path.to_str().expect("UTF-8")]);
+            for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+                command.env_remove(name);
+            }
+            for name in variables {
+                command.env(name, if *name == "NO_PROXY" { "example.com,127.0.0.1" } else { &at });
+            }
+            command.output().expect("it starts")
+        };
+        let output = command(&["rotate", "bot", "--now", "--reason", "leaked"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let line = asked.try_recv().ok();
+        let wanted = is_asked.then(|| format!("CONNECT 127.0.0.1:{direct} HTTP/1.1\r\n"));
+        assert_eq!(line, wanted, "{variables:?} {output:?}");
+        assert_eq!(reached.try_recv().is_ok(), !is_asked, "{variables:?} {output:?}");
+        if is_asked {
+            // Not Secrets.
+            let output = command(&["operator"]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.code() == Some(1) && said.contains("by no proxy"), "{said}");
+        }
+    }
 }

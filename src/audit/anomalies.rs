@@ -73,7 +73,7 @@ impl Anomalies {
         }
         // An account that is gone has none.
         if let Some(account) = event.account.filter(|account| !account.uid.is_empty()) {
-            let (_, is_first) = self.uses.used(&format!("{}/{}", account.uid, event.store.uid));
+            let ((), is_first) = self.uses.used(&format!("{}/{}", account.uid, event.store.uid));
             if is_first {
                 found.push(Anomaly::FirstUse);
                 self.totals.first_uses += 1;

@@ -134,8 +134,15 @@ async fn serve(arguments: OperatorArguments) -> Result<(), Error> {
     let audit_log = arguments.audit_log.map(|destination| {
         AuditLog::open(&destination).map_err(|error| format!("--audit-log cannot be written to: {error}"))
     });
+    let config = cluster(arguments.kubeconfig, arguments.context).await?;
+    if config.proxy_url.is_some() {
+        // What passes there may be a Secret.
+        return Err("the operator speaks to the API server itself, by no proxy: take proxy-url out of the \
+                    kubeconfig, or name the API server in NO_PROXY"
+            .into());
+    }
     let options = runtime::Options {
-        config: cluster(arguments.kubeconfig, arguments.context).await?,
+        config,
         namespaces: arguments.namespaces.0,
         operator_namespace: arguments.operator_namespace.map_or_else(own_namespace, |namespace| namespace.0),
         listen: arguments.listen,

@@ -111,7 +111,7 @@ pub(super) struct Facts {
 }
 
 /// What an operator for the whole cluster, or for a namespace, may do and what for.
-const RIGHTS: [(&str, &str, &str, &[&str]); 9] = [
+const RIGHTS: [(&str, &str, &str, &[&str]); 12] = [
     ("botsecret.dev", "botsecrets", "", &["list", "watch", "patch"]),
     ("botsecret.dev", "botsecrets", "status", &["patch"]),
     ("botsecret.dev", "botsecretstores", "", &["list", "watch"]),
@@ -119,6 +119,9 @@ const RIGHTS: [(&str, &str, &str, &[&str]); 9] = [
     ("", "serviceaccounts", "", &["list", "watch"]),
     ("", "serviceaccounts", "token", &["create"]),
     ("apps", "deployments", "", &["get", "list", "watch", "patch"]),
+    ("apps", "statefulsets", "", &["get", "list", "watch", "patch"]),
+    ("apps", "daemonsets", "", &["get", "list", "watch", "patch"]),
+    ("argoproj.io", "rollouts", "", &["get", "list", "watch", "patch"]),
     ("", "pods", "", &["list"]),
     ("events.k8s.io", "events", "", &["create", "patch"]),
 ];
@@ -135,7 +138,6 @@ pub(super) async fn facts(client: &Client, place: Where<'_>, stage: Stage) -> Fa
     let live = stage == Stage::Live;
     let server = server(client).await;
     let operator = if live { operator(client, place).await } else { Ok(None) };
-    let account = operator.as_ref().ok().and_then(Option::as_ref).cloned();
     Facts {
         place: (place.namespace.to_owned(), place.name.to_owned()),
         now: Timestamp::now(),
@@ -147,9 +149,10 @@ pub(super) async fn facts(client: &Client, place: Where<'_>, stage: Stage) -> Fa
         leader: if live { leader(client, place).await } else { Ok(None) },
         policies: if live { policies(client).await } else { Ok(BTreeSet::new()) },
         audiences: if live { audiences(client, place).await } else { Ok((None, Vec::new())) },
-        rights: match &account {
-            Some(operator) => rights(client, place, operator).await,
-            None => Ok(Vec::new()),
+        rights: match &operator {
+            Ok(Some(operator)) => rights(client, place, operator).await,
+            Ok(None) => Ok(Vec::new()),
+            Err(unknown) => Err(unknown.clone()),
         },
         bot_secrets: if live { bot_secrets(client).await } else { Ok(Vec::new()) },
         operator,
