@@ -1,8 +1,8 @@
 //! What the audit is told when a call of a manager has ended.
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Span;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     audit::{Asker, Event, Kind, Remote, Request, StoreName},
-    stores::{FindQuery, RemoteKey, StoreError},
+    stores::{ErrorClass, FindQuery, RemoteKey, StoreError},
     traces::Call,
 };
 
@@ -74,7 +74,7 @@ impl Fetcher {
         error: &StoreError,
         key: &RemoteKey,
     ) {
-        self.note_unasked(store, caller, kind, error, Remote::of(key));
+        self.note_unasked(store, caller, kind, error, Some(Remote::of(key)));
     }
 
     /// The same of a search.
@@ -85,18 +85,50 @@ impl Fetcher {
         error: &StoreError,
         query: &FindQuery,
     ) {
-        self.note_unasked(store, caller, Kind::Search, error, Remote::searched(query));
+        self.note_unasked(store, caller, Kind::Search, error, Some(Remote::searched(query)));
     }
 
-    fn note_unasked(&self, store: &ResolvedStore, caller: &Caller, kind: Kind, error: &StoreError, remote: Remote<'_>) {
+    /// The same of what concerns a lease: a login comes first.
+    pub(super) fn note_unopened(&self, store: &ResolvedStore, caller: &Caller, error: &StoreError) {
+        self.note_unasked(store, caller, Kind::Login, error, None);
+    }
+
+    fn note_unasked(
+        &self,
+        store: &ResolvedStore,
+        caller: &Caller,
+        kind: Kind,
+        error: &StoreError,
+        remote: Option<Remote<'_>>,
+    ) {
         let store = StoreName::of(&store.reference, &store.uid);
-        let event = Event { remote: Some(remote), failure: Some(error.class), ..caller.event(kind, &store) };
+        let event = Event { remote, failure: Some(error.class), ..caller.event(kind, &store) };
         self.counters.audit.note(&event);
     }
 
-    /// A manager was called past the lanes of a store.
-    pub(crate) fn note(&self, event: &Event<'_>) {
-        self.counters.audit.note(event);
+    /// One call past the lanes of a store, since it or the ServiceAccount is gone, and
+    /// with them the lanes. It has so long.
+    pub(crate) async fn ask_alone<T>(
+        &self,
+        event: &Event<'_>,
+        provider: &'static str,
+        limit: Duration,
+        request: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let asked = Instant::now();
+        let in_time = async {
+            let late = |_| Err(StoreError::new(ErrorClass::Timeout, "the manager did not answer in time"));
+            timeout(limit, request).await.unwrap_or_else(late)
+        };
+        let result = Call::of(event).around(in_time).await;
+        let took = asked.elapsed();
+        self.counters.called(event.kind, provider, took);
+        let failure = result.as_ref().err().map(|error| error.class);
+        if let Some(class) = failure {
+            self.counters.failed(class);
+        }
+        self.counters.audit.note(&Event { failure, request: Request::Own(took), ..event.clone() });
+        result
     }
 }
 

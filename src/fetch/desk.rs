@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audit::{Event, Kind, Remote, Request},
     secret::SecretText,
-    stores::{Audience, ErrorClass, Issuer, IssuingLogin, Login, Pace, StoreError},
+    stores::{Audience, ErrorClass, Identity, Issuer, IssuingLogin, Login, Pace, StoreError},
     traces,
 };
 
@@ -32,6 +32,22 @@ impl Fetcher {
     /// As one read's, and [`ErrorClass::Invalid`] where this manager issues
     /// none.
     pub async fn desk(&self, resolved: &ResolvedStore, account: &ServiceAccount) -> Result<Desk, StoreError> {
+        let caller = Caller::of(account);
+        let opened = self.opened_for(resolved, account).await.inspect_err(|error| {
+            self.counters.failed(error.class);
+            self.note_unopened(resolved, &caller, error);
+        });
+        let (store, identity) = opened?;
+        let lanes = self.lanes(resolved, &store.limits, account, &identity);
+        let (tokens, counters) = (Arc::clone(&self.tokens), Arc::clone(&self.counters));
+        Ok(Desk { store, lanes, caller, audience: identity.audience, tokens, counters })
+    }
+
+    async fn opened_for(
+        &self,
+        resolved: &ResolvedStore,
+        account: &ServiceAccount,
+    ) -> Result<(Arc<Store>, Identity), StoreError> {
         let store = self.stores.get(resolved).await?;
         if store.backend.issuer().is_none() {
             let message = "this manager issues no leased credentials: dynamic needs a vault store";
@@ -39,9 +55,7 @@ impl Fetcher {
         }
         let identity = store.backend.identity(account)?;
         super::guard::check(&resolved.provider, identity.audience.as_ref())?;
-        let lanes = self.lanes(resolved, &store.limits, account, &identity);
-        let (tokens, counters) = (Arc::clone(&self.tokens), Arc::clone(&self.counters));
-        Ok(Desk { store, lanes, caller: Caller::of(account), audience: identity.audience, tokens, counters })
+        Ok((store, identity))
     }
 }
 
@@ -60,11 +74,15 @@ impl Desk {
     /// # Errors
     /// As one read's.
     pub async fn log_in(&self) -> Result<Arc<dyn IssuingLogin>, StoreError> {
-        let held = match &self.audience {
-            Some(audience) => Some(self.tokens.get(&self.caller.account, audience).await?),
-            None => None,
+        let event = self.event(Kind::Login, "");
+        let made = async {
+            let held = match &self.audience {
+                Some(audience) => Some(self.minted(&event, self.tokens.get(&self.caller.account, audience)).await?),
+                None => None,
+            };
+            self.log_in_with(&event, held.as_ref().map(|held| &held.token.text)).await
         };
-        self.log_in_with(held.as_ref().map(|held| &held.token.text)).await
+        traces::Call::of(&event).around(made).await
     }
 
     /// A new login that is to hold a credential for as long as possible.
@@ -76,18 +94,34 @@ impl Desk {
         let Some((audience, life)) = self.audience.as_ref().zip(life) else {
             return Ok(Holding { login: self.log_in().await?, token_left: None });
         };
-        // For this login alone, so that no other is made with one that is good
-        // for so long; it is wiped on return.
-        let token = self.tokens.fresh(&self.caller.account, audience, life).await?;
-        let login = self.log_in_with(Some(&token.text)).await?;
-        Ok(Holding { login, token_left: Some(token.expires.saturating_duration_since(Instant::now())) })
+        let event = self.event(Kind::Login, "");
+        let made = async {
+            // For this login alone, so that no other is made with one that is good
+            // for so long; it is wiped on return.
+            let token = self.minted(&event, self.tokens.fresh(&self.caller.account, audience, life)).await?;
+            let login = self.log_in_with(&event, Some(&token.text)).await?;
+            Ok(Holding { login, token_left: Some(token.expires.saturating_duration_since(Instant::now())) })
+        };
+        traces::Call::of(&event).around(made).await
     }
 
-    async fn log_in_with(&self, token: Option<&SecretText>) -> Result<Arc<dyn IssuingLogin>, StoreError> {
+    /// The token of a login, which is not made without one.
+    async fn minted<T>(
+        &self,
+        event: &Event<'_>,
+        token: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        token.await.inspect_err(|error| self.note(event, Some(error), Request::None))
+    }
+
+    async fn log_in_with(
+        &self,
+        event: &Event<'_>,
+        token: Option<&SecretText>,
+    ) -> Result<Arc<dyn IssuingLogin>, StoreError> {
         let issuer = self.store.backend.issuer().ok_or_else(super::interrupted)?;
         let login = Login { account: &self.caller.account, token, pace: Pace::of(self.lanes.reads.clone()) };
-        let result = self.ask_by(&self.lanes.logins, Kind::Login, "", issuer.log_in(login)).await;
-        result.map(Arc::from)
+        self.ask_by(&self.lanes.logins, event, issuer.log_in(login)).await.map(Arc::from)
     }
 
     /// One request in its turn, within the store's deadline: of which kind, and about
@@ -102,35 +136,40 @@ impl Desk {
         path: &str,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        self.ask_by(&self.lanes.reads, kind, path, request).await
+        let event = self.event(kind, path);
+        traces::Call::of(&event).around(self.ask_by(&self.lanes.reads, &event, request)).await
     }
 
     async fn ask_by<T>(
         &self,
         lane: &Arc<Lane>,
-        kind: Kind,
-        path: &str,
+        event: &Event<'_>,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let pass = lane.enter().await.inspect_err(|error| self.note(event, Some(error), Request::None))?;
+        let (result, sent) = self.counters.timed(event.kind, self.store.provider, &pass, request).await;
+        let result = result.flatten();
+        self.counters.logins.add(u64::from(event.kind == Kind::Login && sent.is_own()));
+        self.note(event, result.as_ref().err(), sent);
+        pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
+        result
+    }
+
+    fn event<'a>(&'a self, kind: Kind, path: &'a str) -> Event<'a> {
         let is_own = kind != Kind::Login || self.audience.is_some();
-        let event = Event {
+        Event {
             account: is_own.then_some(&self.caller.account),
             remote: Remote::path(path),
             ..self.caller.event(kind, &self.store.name)
-        };
-        let note = |failure: Option<&StoreError>, request| {
-            let failure = failure.map(|error| error.class);
-            self.counters.audit.note(&Event { failure, request, ..event.clone() });
-        };
-        let asked = async {
-            let pass = lane.enter().await.inspect_err(|error| note(Some(error), Request::None))?;
-            let (result, sent) = self.counters.timed(kind, self.store.provider, &pass, request).await;
-            let result = result.flatten();
-            self.counters.logins.add(u64::from(kind == Kind::Login && sent.is_own()));
-            note(result.as_ref().err(), sent);
-            pass.done(result.as_ref().err().map_or(Evidence::Alive, Evidence::of));
-            result.inspect_err(|error| self.counters.failed(error.class))
-        };
-        traces::Call::of(&event).around(asked).await
+        }
+    }
+
+    /// What became of it, whether or not it was sent.
+    fn note(&self, event: &Event<'_>, failure: Option<&StoreError>, request: Request) {
+        let failure = failure.map(|error| error.class);
+        if let Some(class) = failure {
+            self.counters.failed(class);
+        }
+        self.counters.audit.note(&Event { failure, request, ..event.clone() });
     }
 }

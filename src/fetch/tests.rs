@@ -5,6 +5,7 @@ mod bulkheads;
 mod credentials;
 mod domains;
 mod find;
+mod issuing;
 mod told;
 mod world;
 

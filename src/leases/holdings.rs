@@ -6,7 +6,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use super::{Demand, Part, Record, Refusals, Stage, Token};
-use crate::stores::{IssuingLogin, RemoteSecret};
+use crate::{
+    fetch::ResolvedStore,
+    stores::{IssuingLogin, RemoteSecret},
+};
 
 /// One credential.
 pub struct Held {
@@ -85,6 +88,14 @@ impl Held {
     }
 }
 
+/// A login that looks after what others hold.
+pub struct Steward {
+    /// The login.
+    pub login: Arc<dyn IssuingLogin>,
+    /// Where it is one, as the store was then.
+    pub store: Arc<ResolvedStore>,
+}
+
 /// How many of them are in a gauge, for as long as this lives.
 #[derive(Default)]
 pub struct Counted(Option<Gauge>, i64);
@@ -132,7 +143,7 @@ pub struct Holdings {
     /// Looks in a row.
     pub looks: u32,
     /// Logins that look after what earlier processes' logins hold, by store.
-    pub stewards: BTreeMap<String, Arc<dyn IssuingLogin>>,
+    pub stewards: BTreeMap<String, Steward>,
     /// As they are in the metric.
     pub counted: Counted,
     /// How often in a row the finalizer could not be taken off.

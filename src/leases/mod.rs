@@ -19,7 +19,7 @@ mod sealed;
 pub use align::{Shown, align};
 pub use decide::{Facts, Part, Step, Token, decide, need, need_again, renewal};
 pub use demand::Demand;
-pub use holdings::{Held, Holdings};
+pub use holdings::{Held, Holdings, Steward};
 pub use place::{Judge, Place, Rollouts, may_hold};
 pub use record::{Fingerprint, Record, Stage};
 pub use refusals::{Circumstances, Refusals, wait};

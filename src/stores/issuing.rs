@@ -63,6 +63,9 @@ pub trait Issuer: Send + Sync {
 /// A login that issues, and looks after what earlier ones issued.
 #[async_trait]
 pub trait IssuingLogin: Send + Sync {
+    /// What it speaks to, as a store's spec names it ([`crate::api::Provider::name`]).
+    fn provider(&self) -> &'static str;
+
     /// What names this login without being of use to anyone else.
     fn accessor(&self) -> &str;
 

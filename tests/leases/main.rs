@@ -3,6 +3,7 @@
 #![allow(clippy::format_push_string, reason = "a test may allocate")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod audited;
 mod away;
 mod back;
 mod bank;

@@ -116,6 +116,13 @@ impl Operator {
         self.restart_by(script, folder, more).await
     }
 
+    /// Ends it and starts it anew with these arguments more.
+    pub async fn restart_with(&mut self, more: &[&str]) -> Result {
+        self.terminate().await?;
+        self.arguments.extend(more.iter().copied().map(String::from));
+        self.start_again().await
+    }
+
     async fn restart_by(&mut self, script: &'static str, folder: &Path, more: &[&str]) -> Result {
         self.terminate().await?;
         self.script = Some((script, folder.to_owned()));

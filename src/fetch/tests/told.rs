@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The series of calls, without their buckets and times.
-fn calls(fetcher: &Fetcher) -> Vec<String> {
+pub(super) fn calls(fetcher: &Fetcher) -> Vec<String> {
     let text = Metrics::new(fetcher.counters().call_times()).text(fetcher.counters());
     let count = text.lines().filter_map(|line| line.strip_prefix("botsecret_store_call_seconds_count"));
     let mut series: Vec<_> = count.map(str::to_owned).collect();
@@ -49,7 +49,7 @@ async fn calls_of_one_kind_of_manager_are_timed_apart_from_those_of_another() {
 
 /// Of each line in there what was asked, of whom that was a request, how it ended, and
 /// whether a time is told.
-fn lines(path: &Path) -> Vec<String> {
+pub(super) fn lines(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).expect("a log");
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let told = lines.map(|line| {

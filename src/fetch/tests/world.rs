@@ -63,6 +63,8 @@ pub(super) struct World {
     /// Passwords that logins came with.
     pub(super) passwords: Mutex<Vec<String>>,
     pub(super) finds: AtomicUsize,
+    /// What the API server answers instead of a token.
+    pub(super) token_fails: Mutex<Option<StoreError>>,
     /// Whether it is asked for logins and values; otherwise they are kept at hand.
     pub(super) is_asked: AtomicBool,
 }
@@ -93,6 +95,7 @@ impl World {
             secrets_fail: Mutex::default(),
             passwords: Mutex::default(),
             finds: AtomicUsize::new(0),
+            token_fails: Mutex::default(),
             is_asked: AtomicBool::new(true),
         }
     }
@@ -111,7 +114,8 @@ impl World {
         (world, Arc::new(fetcher))
     }
 
-    async fn sent(&self, store: &ResolvedStore, pace: &Pace) -> Option<Turn> {
+    /// A request of this store, in its turn.
+    pub(super) async fn sent(&self, store: &ResolvedStore, pace: &Pace) -> Option<Turn> {
         if !self.is_asked.load(SeqCst) {
             return None;
         }
@@ -140,6 +144,9 @@ struct Issuer(Arc<World>);
 impl TokenSource for Issuer {
     async fn token(&self, _: &ServiceAccount, _: &Audience) -> Result<Token, StoreError> {
         self.0.tokens.fetch_add(1, SeqCst);
+        if let Some(error) = locked(&self.0.token_fails).clone() {
+            return Err(error);
+        }
         Ok(Token { text: SecretText::new("token".into()), expires: Instant::now() + ACCOUNT_TOKEN })
     }
 }
@@ -162,9 +169,9 @@ impl CredentialSource for Issuer {
 }
 
 /// Opened for one store.
-struct Manager {
-    world: Arc<World>,
-    store: ResolvedStore,
+pub(super) struct Manager {
+    pub(super) world: Arc<World>,
+    pub(super) store: ResolvedStore,
     password: Option<String>,
 }
 
@@ -190,6 +197,10 @@ impl Backend for Manager {
         let audience = Audience::Of(audience.unwrap_or_else(|| "manager".to_owned()));
         let role = account.annotations.values().next().cloned().unwrap_or_else(|| "bots".to_owned());
         Ok(Identity { audience: self.password.is_none().then_some(audience), role, quota })
+    }
+
+    fn issuer(&self) -> Option<&dyn stores::Issuer> {
+        Some(self)
     }
 
     async fn login(&self, login: stores::Login<'_>) -> Result<Arc<dyn Session>, StoreError> {

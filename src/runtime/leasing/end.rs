@@ -1,7 +1,8 @@
 //! The end: of one credential, and of a BotSecret.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use k8s_openapi::{api::events::v1::Event, apimachinery::pkg::apis::meta::v1::MicroTime, jiff::SignedDuration};
 use kube::{
     Api, Resource,
@@ -16,14 +17,13 @@ use super::{
 };
 use crate::{
     api::BotSecret,
-    audit::{self, Asker, Kind, Remote, Request, StoreName},
+    audit::{self, Asker, Kind, Remote, StoreName},
     deadline::within,
-    fetch::{Desk, ServiceAccount},
-    leases::{FINALIZER, Holdings, Keys, Record},
+    fetch::{Desk, ResolvedStore, ServiceAccount},
+    leases::{FINALIZER, Holdings, Keys, Record, Steward},
     plan::Memory,
     report::Reason,
     stores::{ErrorClass, IssuingLogin, Revoked, StoreError},
-    traces::Call,
     watch::Observed,
 };
 
@@ -36,6 +36,8 @@ const PATIENCE_OF_NAMESPACE: SignedDuration = SignedDuration::from_secs(10);
 const LAST_TRY_OF_NAMESPACE: Duration = Duration::from_secs(2);
 /// A revocation without a store to say how long it may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The same of a login that only looked after others.
+const DISMISSAL: Duration = Duration::from_secs(8);
 /// How seldom at most the finalizer is tried to be taken off.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -119,8 +121,8 @@ async fn revoked(
         }
     }
     let gone = || StoreError::new(ErrorClass::Identity, "its store or its ServiceAccount is gone");
-    let post = store.map(|(store, _)| keep::post(store)).ok_or_else(gone)?;
-    by_accessor(&desk.ok_or_else(gone)??, &post, holdings, record).await
+    let (store, _) = store.ok_or_else(gone)?;
+    by_accessor(&desk.ok_or_else(gone)??, store, holdings, record).await
 }
 
 /// Where its store or its ServiceAccount is gone, and with them the lanes.
@@ -130,34 +132,42 @@ async fn revoked_by_itself(
     record: &Record,
     login: &dyn IssuingLogin,
 ) -> Result<Revoked, StoreError> {
+    let store = StoreName::of(&record.store, &record.store_uid);
+    revoked_alone(context, observed, &store, keep::issued_by(&record.lease), login).await
+}
+
+/// A login that ends itself past the lanes, and with it what it issued by this path.
+async fn revoked_alone(
+    context: &Context,
+    observed: &Observed,
+    store: &StoreName,
+    path: &str,
+    login: &dyn IssuingLogin,
+) -> Result<Revoked, StoreError> {
     let object = &observed.bot_secret;
     let account = ServiceAccount {
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
         name: object.spec.service_account_name.clone(),
         ..ServiceAccount::default()
     };
-    let store = StoreName::of(&record.store, &record.store_uid);
     let event = audit::Event {
         account: Some(&account),
         asker: Asker::current(),
-        remote: Remote::path(keep::issued_by(&record.lease)),
-        ..audit::Event::at(Kind::Revoke, &store)
+        remote: Remote::path(path),
+        ..audit::Event::at(Kind::Revoke, store)
     };
-    let asked = Instant::now();
-    let revoked = async {
-        let late = |_| Err(StoreError::new(ErrorClass::Timeout, "the manager did not answer in time"));
-        tokio::time::timeout(DEADLINE, login.revoke()).await.unwrap_or_else(late)
-    };
-    let result = Call::of(&event).around(revoked).await;
-    let (failure, request) = (result.as_ref().err().map(|error| error.class), Request::Own(asked.elapsed()));
-    context.fetcher.note(&audit::Event { failure, request, ..event });
-    result
+    context.fetcher.ask_alone(&event, login.provider(), DEADLINE, login.revoke()).await
 }
 
 /// Through a login that was not there when it was issued.
-async fn by_accessor(desk: &Desk, post: &str, holdings: &mut Holdings, record: &Record) -> Result<Revoked, StoreError> {
+async fn by_accessor(
+    desk: &Desk,
+    store: &Arc<ResolvedStore>,
+    holdings: &mut Holdings,
+    record: &Record,
+) -> Result<Revoked, StoreError> {
     loop {
-        let (steward, is_new) = keep::steward(desk, post, holdings).await?;
+        let (steward, is_new) = keep::steward(desk, store, holdings).await?;
         let error = match desk
             .ask(Kind::Revoke, keep::issued_by(&record.lease), steward.revoke_other(&record.accessor))
             .await
@@ -178,7 +188,7 @@ async fn by_accessor(desk: &Desk, post: &str, holdings: &mut Holdings, record: &
             return Err(error);
         }
         // Its token may be gone: another is asked before that is the answer.
-        holdings.stewards.remove(post);
+        holdings.stewards.remove(&keep::post(store));
     }
 }
 
@@ -219,7 +229,7 @@ pub(in crate::runtime) async fn conclude(
         let again = holdings.held.iter().map(|held| held.retry.unwrap_or(now).min(until)).min().unwrap_or(now);
         return Err(Stopped { reason: Reason::StoreUnavailable, again });
     }
-    dismiss(holdings).await;
+    dismiss(context, observed, holdings).await;
     let gone = let_go(context, object, holdings).await;
     // No pass follows that would go on from it.
     holdings.written = None;
@@ -266,10 +276,34 @@ async fn revoke_all(context: &Context, observed: &Observed, holdings: &mut Holdi
 
 /// Ends the logins that looked after what others held. One that cannot be ended
 /// holds nothing, and ends by itself.
-pub(super) async fn dismiss(holdings: &mut Holdings) {
+pub(super) async fn dismiss(context: &Context, observed: &Observed, holdings: &mut Holdings) {
     let stewards = std::mem::take(&mut holdings.stewards);
-    let revocations = futures::future::join_all(stewards.values().map(|login| login.revoke()));
-    let _ = tokio::time::timeout(DEADLINE, revocations).await;
+    let dismissals = stewards.values().map(|steward| dismissed(context, observed, steward));
+    let _ = tokio::time::timeout(DEADLINE, join_all(dismissals)).await;
+}
+
+async fn dismissed(context: &Context, observed: &Observed, Steward { login, store }: &Steward) {
+    let post = keep::post(store);
+    let mut known = observed.stores.values().flatten().chain(observed.lenders.values());
+    let desk = match known.find(|known| keep::post(known) == post).zip(observed.account.as_ref()) {
+        Some((store, account)) => context.fetcher.desk(store, account).await.ok(),
+        None => None,
+    };
+    let result = match desk {
+        Some(desk) => desk.ask(Kind::Revoke, "", in_time(login.revoke())).await,
+        None => {
+            let store = StoreName::of(&store.reference, &store.uid);
+            revoked_alone(context, observed, &store, "", &**login).await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!("a login that looked after credentials was not revoked: {}", error.message);
+    }
+}
+
+/// An end that comes before that of all of them, so that it is told of.
+async fn in_time(revocation: impl Future<Output = Result<Revoked, StoreError>>) -> Result<Revoked, StoreError> {
+    tokio::time::timeout(DISMISSAL, revocation).await.unwrap_or_else(|_| Err(StoreError::late(DISMISSAL)))
 }
 
 /// Takes the finalizer off. Whether that worked, or was done before.

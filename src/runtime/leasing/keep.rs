@@ -9,7 +9,7 @@ use super::{super::Context, store_of};
 use crate::{
     audit::Kind,
     fetch::{Desk, ResolvedStore},
-    leases::{Held, Holdings, Part, Record, Token},
+    leases::{Held, Holdings, Part, Record, Steward, Token},
     report::{Notice, Reason},
     stores::{ErrorClass, IssuingLogin, StoreError},
     watch::Observed,
@@ -54,17 +54,18 @@ pub(super) fn post(store: &ResolvedStore) -> String {
 /// because its token is gone.
 pub(super) async fn steward(
     desk: &Desk,
-    post: &str,
+    store: &Arc<ResolvedStore>,
     holdings: &mut Holdings,
 ) -> Result<(Arc<dyn IssuingLogin>, bool), StoreError> {
-    if let Some(known) = holdings.stewards.get(post)
-        && known.expires() > Instant::now() + MOMENT
+    let post = post(store);
+    if let Some(known) = holdings.stewards.get(&post)
+        && known.login.expires() > Instant::now() + MOMENT
     {
-        return Ok((Arc::clone(known), false));
+        return Ok((Arc::clone(&known.login), false));
     }
-    let new = desk.log_in().await?;
-    holdings.stewards.insert(post.to_owned(), Arc::clone(&new));
-    Ok((new, true))
+    let login = desk.log_in().await?;
+    holdings.stewards.insert(post, Steward { login: Arc::clone(&login), store: Arc::clone(store) });
+    Ok((login, true))
 }
 
 /// The path that issued a lease, which its id begins with.
@@ -108,7 +109,7 @@ impl Chore<'_> {
         self,
         desk: &Desk,
         own: Option<&dyn IssuingLogin>,
-        post: &str,
+        store: &Arc<ResolvedStore>,
         holdings: &mut Holdings,
         asked: Duration,
     ) -> Result<Duration, StoreError> {
@@ -120,10 +121,10 @@ impl Chore<'_> {
             }
         }
         loop {
-            let (steward, is_new) = steward(desk, post, holdings).await?;
+            let (steward, is_new) = steward(desk, store, holdings).await?;
             match desk.ask(Kind::Renew, self.path(), self.by_other(&*steward, asked)).await {
                 Err(error) if error.class == ErrorClass::Denied && !is_new => {
-                    holdings.stewards.remove(post);
+                    holdings.stewards.remove(&post(store));
                 }
                 Err(error) if error.class == ErrorClass::Denied => return Err(refused.unwrap_or(error)),
                 result => return result,
@@ -145,7 +146,7 @@ pub(super) async fn renew(context: &Context, observed: &Observed, holdings: &mut
         return;
     };
     let result = match context.fetcher.desk(store, account).await {
-        Ok(desk) => renewed(context, &desk, &post(store), holdings, at).await,
+        Ok(desk) => renewed(context, &desk, store, holdings, at).await,
         Err(error) => Err(error),
     };
     let Some(held) = holdings.held.get_mut(at) else { return };
@@ -176,7 +177,7 @@ fn is_told(observed: &Observed, note: &str) -> bool {
 async fn renewed(
     context: &Context,
     desk: &Desk,
-    post: &str,
+    store: &Arc<ResolvedStore>,
     holdings: &mut Holdings,
     at: usize,
 ) -> Result<(), StoreError> {
@@ -188,14 +189,14 @@ async fn renewed(
     let asked = Duration::from_secs(record.login_seconds);
     if due(0) {
         let began = Instant::now();
-        let result = Chore::Login(&record.accessor).done(desk, own.as_deref(), post, holdings, asked).await;
+        let result = Chore::Login(&record.accessor).done(desk, own.as_deref(), store, holdings, asked).await;
         note(context, holdings, at, 0, result.map(|granted| Part::renewed(began, asked, granted)))?;
     }
     if !record.lease.is_empty() && due(1) {
         let asked = Duration::from_secs(record.seconds);
         let began = Instant::now();
         let result = if record.renewable {
-            let done = Chore::Lease(&record.lease).done(desk, own.as_deref(), post, holdings, asked).await;
+            let done = Chore::Lease(&record.lease).done(desk, own.as_deref(), store, holdings, asked).await;
             done.map(|granted| Part::renewed(began, asked, granted))
         } else {
             let ends = record.issued.as_second().saturating_add_unsigned(record.seconds) - context.now().as_second();

@@ -165,7 +165,7 @@ pub(super) async fn tend(context: &Context, observed: &Observed, memory: &mut Me
     holdings.due = entries.iter().any(|entry| standing(entry, holdings, &entries).is_none());
     count(context, holdings);
     if holdings.held.iter().all(|held| held.login.is_some() || !held.record.is_revocable()) {
-        end::dismiss(holdings).await;
+        end::dismiss(context, observed, holdings).await;
     }
     if !holdings.due || memory.failures > 0 {
         let_go_of_nothing(context, object, memory).await;

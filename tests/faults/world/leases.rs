@@ -192,6 +192,10 @@ struct Held {
 
 #[async_trait]
 impl IssuingLogin for Held {
+    fn provider(&self) -> &'static str {
+        "vault"
+    }
+
     fn accessor(&self) -> &str {
         &self.accessor
     }

@@ -156,6 +156,10 @@ fn is_vaults_own(path: &str) -> bool {
 
 #[async_trait]
 impl IssuingLogin for Holder {
+    fn provider(&self) -> &'static str {
+        "vault"
+    }
+
     fn accessor(&self) -> &str {
         &self.accessor
     }
