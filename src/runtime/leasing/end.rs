@@ -289,12 +289,11 @@ async fn dismissed(context: &Context, observed: &Observed, Steward { login, stor
         Some((store, account)) => context.fetcher.desk(store, account).await.ok(),
         None => None,
     };
-    let result = match desk {
-        Some(desk) => desk.ask(Kind::Revoke, "", in_time(login.revoke())).await,
-        None => {
-            let store = StoreName::of(&store.reference, &store.uid);
-            revoked_alone(context, observed, &store, "", &**login).await
-        }
+    let result = if let Some(desk) = desk {
+        desk.ask(Kind::Revoke, "", in_time(login.revoke())).await
+    } else {
+        let store = StoreName::of(&store.reference, &store.uid);
+        revoked_alone(context, observed, &store, "", &**login).await
     };
     if let Err(error) = result {
         tracing::debug!("a login that looked after credentials was not revoked: {}", error.message);
