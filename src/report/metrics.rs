@@ -13,7 +13,10 @@ use prometheus_client::{
 };
 
 use super::{Reason, gauges::Gauges};
-use crate::fetch::{CallTimes, FetchCounters};
+use crate::{
+    fetch::{CallTimes, FetchCounters},
+    traces,
+};
 
 /// Failures by reason: the list of reasons is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +116,7 @@ pub struct Metrics {
     denial_bursts: Counter,
     unexplained_reads: Counter,
     audit_events_lost: Counter,
+    trace_spans_lost: Counter,
 }
 
 impl Metrics {
@@ -160,6 +164,7 @@ impl Metrics {
             denial_bursts: Counter::default(),
             unexplained_reads: Counter::default(),
             audit_events_lost: Counter::default(),
+            trace_spans_lost: Counter::default(),
         };
         // From the first on, so that the first failure for a reason is an increase.
         for reason in Reason::ALL.into_iter().filter(|reason| reason.is_of_failed_pass()) {
@@ -288,6 +293,7 @@ impl Metrics {
             "Lines of the audit log that could not be written",
             self.audit_events_lost.clone(),
         );
+        registry.register("trace_spans_lost", "Spans that no collector took", self.trace_spans_lost.clone());
         self
     }
 
@@ -352,6 +358,7 @@ impl Metrics {
             (&self.denial_bursts, anomalies.denial_bursts),
             (&self.unexplained_reads, anomalies.unexplained_reads),
             (&self.audit_events_lost, fetched.audit_events_lost()),
+            (&self.trace_spans_lost, traces::spans_lost()),
         ] {
             follow(counter, total);
         }

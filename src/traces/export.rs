@@ -1,13 +1,16 @@
 //! From spans to the collector.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
     resource::{EnvResourceDetector, TelemetryResourceDetector},
-    trace::{BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider},
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT, Sampler,
+        SdkTracer, SdkTracerProvider,
+    },
 };
 use tokio::runtime::Handle;
 use tracing::{Level, Metadata};
@@ -17,7 +20,11 @@ use tracing_subscriber::{
 };
 use url::Url;
 
-use super::{Ratio, losses::Watched, sender::Sender};
+use super::{
+    Ratio,
+    losses::{Bounded, Tally, Watched},
+    sender::Sender,
+};
 use crate::stores;
 
 /// How long a batch may take. What ends meanwhile waits in the queue, as long as there is
@@ -41,6 +48,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Traces {
     provider: SdkTracerProvider,
+    tally: Arc<Tally>,
 }
 
 impl Traces {
@@ -51,25 +59,40 @@ impl Traces {
     /// # Errors
     /// Where no such client can be made.
     pub fn start(settings: &Settings, runtime: Handle) -> Result<Self, String> {
+        Self::with_room(settings, runtime, room(|name| std::env::var(name).ok()))
+    }
+
+    /// The same with room for so many spans that wait.
+    pub(super) fn with_room(settings: &Settings, runtime: Handle, most: usize) -> Result<Self, String> {
         let client = stores::client_for(&settings.endpoint).map_err(|_| {
             "traces cannot be sent by TLS: this machine has no root certificates; name a file of them in SSL_CERT_FILE"
         })?;
+        let tally = Tally::start();
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Sender { client, runtime, patience: PATIENCE })
+            .with_http_client(Sender { client, runtime, patience: PATIENCE, tally: Arc::clone(&tally) })
             .with_endpoint(settings.endpoint.as_str())
             .with_protocol(Protocol::HttpBinary)
             .with_timeout(PATIENCE)
             .build()
             .map_err(|error| format!("traces cannot be sent: {error}"))?;
+        let watched = Watched::new(exporter, Arc::clone(&tally));
+        let batches = BatchConfigBuilder::default().with_max_queue_size(most).build();
+        let next = BatchSpanProcessor::builder(watched).with_batch_config(batches).build();
         let provider = SdkTracerProvider::builder()
             .with_resource(resource(&settings.place))
-            .with_span_processor(BatchSpanProcessor::builder(Watched::new(exporter)).build());
+            .with_span_processor(Bounded { next, most, tally: Arc::clone(&tally) });
         let provider = match settings.ratio {
             Some(ratio) => provider.with_sampler(sampler(ratio)),
             None => provider,
         };
-        Ok(Self { provider: provider.build() })
+        Ok(Self { provider: provider.build(), tally })
+    }
+
+    /// Spans that were lost so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.tally.lost()
     }
 
     /// What takes the spans.
@@ -83,6 +106,12 @@ impl Traces {
             tracing::warn!("the last traces are lost: the collector does not take them");
         }
     }
+}
+
+/// How many spans may wait, as the library reads it: what is no number says nothing.
+pub(super) fn room(variable: impl Fn(&str) -> Option<String>) -> usize {
+    let said = variable(OTEL_BSP_MAX_QUEUE_SIZE).and_then(|text| text.parse().ok());
+    said.unwrap_or(OTEL_BSP_MAX_QUEUE_SIZE_DEFAULT)
 }
 
 /// A whole trace is sent, or none of it.

@@ -27,6 +27,7 @@ use crate::{
 };
 
 pub(crate) use call::Call;
+pub(crate) use losses::lost as spans_lost;
 
 pub use endpoint::{Endpoint, Ratio};
 pub use export::{Settings, Traces};

@@ -1,10 +1,12 @@
 //! Sends what the exporter encodes, over the HTTP and TLS stack of everything else.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, ResponseBodyTooLarge};
 use tokio::{runtime::Handle, time::timeout};
+
+use super::losses::Tally;
 
 /// What an answer may weigh: it says at most which spans were refused.
 const LARGEST_ANSWER: usize = 64 << 10;
@@ -20,6 +22,8 @@ pub(super) struct Sender {
     pub(super) runtime: Handle,
     /// How long a request may take with its answer.
     pub(super) patience: Duration,
+    /// Is told what is answered.
+    pub(super) tally: Arc<Tally>,
 }
 
 impl fmt::Debug for Sender {
@@ -34,7 +38,11 @@ impl HttpClient for Sender {
         let request = reqwest::Request::try_from(request)?;
         let (client, patience) = (self.client.clone(), self.patience);
         // Its timer is made in there as well: that, too, takes a runtime.
-        self.runtime.spawn(async move { timeout(patience, answered(client, request)).await }).await??
+        let answer = self.runtime.spawn(async move { timeout(patience, answered(client, request)).await }).await???;
+        if answer.status().is_success() {
+            self.tally.answered(answer.body());
+        }
+        Ok(answer)
     }
 }
 

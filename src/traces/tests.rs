@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::{
     Call, Ratio, Settings, Traces,
-    export::{layer, resource, sampler},
+    export::{layer, resource, room, sampler},
 };
 use crate::{
     api::{BotSecret, StoreKind, StoreRef, WorkloadKind},
@@ -260,4 +260,27 @@ async fn the_end_does_not_wait_for_a_collector_that_never_answers() {
     tokio::task::spawn_blocking(move || traces.finish()).await.expect("the end");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(collector.accepted(), 1, "it was asked");
+}
+
+#[test]
+fn as_many_spans_wait_as_opentelemetrys_own_variable_says() {
+    for (said, wanted) in [(None, 2048), (Some("300"), 300), (Some(""), 2048), (Some("many"), 2048)] {
+        let variable = |name: &str| said.filter(|_| name == "OTEL_BSP_MAX_QUEUE_SIZE").map(str::to_owned);
+        assert_eq!(room(variable), wanted, "{said:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_span_that_finds_no_room_is_counted() {
+    let collector = BlackHole::start().await.expect("a listener");
+    let endpoint = format!("http://{}/v1/traces", collector.address()).parse().expect("a URL");
+    let settings = Settings { endpoint, ratio: None, place: Vec::new() };
+    let traces = Traces::with_room(&settings, tokio::runtime::Handle::current(), 10).expect("traces");
+    let subscriber = tracing_subscriber::registry().with(traces.layer());
+    let passes = async { (0..100).for_each(|_| drop(super::pass(&bot_secret()))) };
+    passes.with_subscriber(subscriber).await;
+    // Ten wait, and up to ten were taken, of which nobody knows what becomes of them.
+    let lost = traces.lost();
+    assert!((80..=90).contains(&lost), "{lost}");
+    tokio::task::spawn_blocking(move || traces.finish()).await.expect("the end");
 }

@@ -15,7 +15,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
+    collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
     common::v1::{KeyValue, any_value::Value},
     trace::v1::{Span, span::SpanKind, status::StatusCode},
 };
@@ -46,7 +46,13 @@ impl Drop for Collector {
 }
 
 impl Collector {
+    /// One that takes everything.
     pub async fn start() -> Result<Self> {
+        Self::rejecting(0).await
+    }
+
+    /// One that says of each request that it rejects so many of its spans.
+    pub async fn rejecting(spans: i64) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let posted = Arc::<Mutex<Vec<Posted>>>::default();
@@ -54,7 +60,7 @@ impl Collector {
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let taken = Arc::clone(&taken);
-                let service = service_fn(move |request| take(request, Arc::clone(&taken)));
+                let service = service_fn(move |request| take(request, Arc::clone(&taken), spans));
                 tokio::spawn(async move {
                     let connection = hyper::server::conn::http1::Builder::new();
                     let _ = connection.serve_connection(TokioIo::new(stream), service).await;
@@ -91,6 +97,7 @@ impl Collector {
 async fn take(
     request: Request<Incoming>,
     posted: Arc<Mutex<Vec<Posted>>>,
+    rejected_spans: i64,
 ) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let content_type = head.headers.get("content-type").and_then(|value| value.to_str().ok());
@@ -102,8 +109,10 @@ async fn take(
             body: body.to_bytes().to_vec(),
         });
     }
-    // An ExportTraceServiceResponse that says nothing is empty: all was taken.
-    Ok(Response::new(Full::default()))
+    // One that says nothing is empty: all was taken.
+    let partial = ExportTracePartialSuccess { rejected_spans, error_message: "canary-words".to_owned() };
+    let answer = ExportTraceServiceResponse { partial_success: (rejected_spans > 0).then_some(partial) };
+    Ok(Response::new(Full::from(answer.encode_to_vec())))
 }
 
 /// A span, with who sent it.

@@ -199,3 +199,25 @@ async fn nothing_sends_traces_until_an_endpoint_is_given() -> Result {
     assert!(collector.posted().iter().all(|posted| posted.path == "/v1/traces"), "below the base");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_that_a_collector_rejects_are_counted_and_told_without_its_words() -> Result {
+    let mut bench = Bench::new("traces-rejected").await?;
+    let collector = Collector::rejecting(2).await?;
+    restart(&mut bench, &["--otlp-endpoint", &collector.url()]).await?;
+    bench.kubernetes_store("source").await?;
+    bench.put_source("values", &[("A", &Canary::random_text())]).await?;
+    bench.apply(bench.bot_secret("one", "values")).await?;
+    wait_for("spans to be counted as lost", DEADLINE, async || {
+        let metrics = bench.operator.metrics().await?;
+        let lost = metrics.lines().find_map(|line| line.strip_prefix("botsecret_trace_spans_lost_total "));
+        Ok(lost.and_then(|lost| lost.parse::<u64>().ok()).filter(|lost| *lost > 0).map(drop))
+    })
+    .await?;
+    wait_for("the operator to say so", DEADLINE, async || {
+        Ok(bench.operator.log().contains("traces are lost: the collector rejects spans").then_some(()))
+    })
+    .await?;
+    assert!(!bench.operator.log().contains("canary-words"), "{}", bench.operator.log());
+    Ok(())
+}
