@@ -61,7 +61,9 @@ fn exit_codes_tell_wrong_usage_from_failure() {
 fn where_traces_go_is_wrong_usage_that_says_what_to_write_and_shows_no_password() {
     for (wrong, says) in [
         (&["operator", "--traces-endpoint", "collector:4317"][..], "http://collector:4318/v1/traces"),
-        (&["operator", "--otlp-endpoint", "grpc://collector:4317"], "write a URL of http or https"),
+        (&["operator", "--otlp-endpoint", "grpc://collector:4317"], "no URL of http or https"),
+        (&["operator", "--traces-endpoint", "collector:4318/v1?api-key=canary"], "http://collector:4318/v1/traces"),
+        (&["operator", "--otlp-endpoint", "grpc://collector:4317/?api-key=canary"], "no URL of http or https"),
         (&["operator", "--traces-sample-ratio", "10%"], "from 0 (none) to 1 (all)"),
         (&["operator", "--traces-endpoint", "https://sender:canary@collector"], "OTEL_EXPORTER_OTLP_HEADERS"),
         (&["operator", "--otlp-endpoint", "https://canary@collector"], "OTEL_EXPORTER_OTLP_HEADERS"),
@@ -81,6 +83,22 @@ fn where_traces_go_is_wrong_usage_that_says_what_to_write_and_shows_no_password(
         let mut command = Command::new(env!("CARGO_BIN_EXE_botsecret"));
         command.arg("operator").env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent").env(variable, value);
         assert_eq!(command.output().expect("it starts").status.code(), Some(2), "{variable}");
+    }
+}
+
+#[test]
+fn where_traces_would_go_ends_no_start_while_they_are_off() {
+    for (variable, off) in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
+        for endpoint in ["collector:4317", "https://sender:canary@collector", "collector?api-key=canary"] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_botsecret"));
+            command.args(["operator", "--traces-endpoint", endpoint]).env(variable, off);
+            let output =
+                command.env("KUBECONFIG", "/nonexistent").env("HOME", "/nonexistent").output().expect("it starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            // It goes on until it finds no cluster.
+            assert_eq!(output.status.code(), Some(1), "{variable}, {endpoint}: {said}");
+            assert!(said.contains("--kubeconfig") && !said.contains("canary"), "{said}");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory as _, error::ErrorKind};
 use url::Url;
 
 use super::Cli;
-use crate::traces::{Endpoint, Ratio, Settings};
+use crate::traces::{Endpoint, Fault, Ratio, Settings};
 
 /// What `botsecret operator` takes for traces.
 #[derive(Debug, Args)]
@@ -23,17 +23,22 @@ pub(super) struct TracesArguments {
 }
 
 impl TracesArguments {
-    /// What is to be sent where; `None`: nothing. Ends the process where credentials would
-    /// show in its arguments. Not while they are parsed: what is refused there is printed.
+    /// What is to be sent where; `None`: nothing. Ends the process where an endpoint cannot
+    /// be used. Not while they are parsed: what is refused there is printed.
     pub(super) fn settings(&self, place: Vec<(&'static str, String)>) -> Option<Settings> {
-        let endpoints = [&self.traces_endpoint, &self.otlp_endpoint];
-        if endpoints.into_iter().flatten().any(Endpoint::has_credentials) {
-            wrong_usage(
-                "the endpoint of traces holds a user or a password: write it without, and what proves who sends as a header in OTEL_EXPORTER_OTLP_HEADERS",
-            );
-        }
         if is_off(|name| std::env::var(name).ok()) {
             return None;
+        }
+        let endpoints = [&self.traces_endpoint, &self.otlp_endpoint];
+        if let Some(fault) = endpoints.into_iter().flatten().find_map(Endpoint::fault) {
+            wrong_usage(match fault {
+                Fault::NoUrl => {
+                    "the endpoint of traces is no URL of http or https: write one, such as http://collector:4318/v1/traces"
+                }
+                Fault::Credentials => {
+                    "the endpoint of traces holds a user or a password: write it without, and what proves who sends as a header in OTEL_EXPORTER_OTLP_HEADERS"
+                }
+            });
         }
         Some(Settings { endpoint: self.endpoint()?, ratio: self.traces_sample_ratio, place })
     }

@@ -1,6 +1,6 @@
 //! What is written on the command line.
 
-use std::str::FromStr;
+use std::{convert::Infallible, str::FromStr};
 
 use url::Url;
 
@@ -8,28 +8,33 @@ use url::Url;
 /// MUST interpret an empty value of an environment variable the same way as when the
 /// variable is unset" (its specification, Environment Variable Specification).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    url: Option<Url>,
-    has_credentials: bool,
+pub struct Endpoint(Result<Option<Url>, Fault>);
+
+/// Why an endpoint cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is no URL of HTTP.
+    NoUrl,
+    /// It holds a user or a password, which a process shows in its arguments.
+    Credentials,
 }
 
+/// Nothing is refused here: what is refused while arguments are parsed is printed, and this
+/// may hold what proves who sends. Besides, traces may be switched off.
 impl FromStr for Endpoint {
-    type Err = String;
+    type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() {
-            return Ok(Self { url: None, has_credentials: false });
+            return Ok(Self(Ok(None)));
         }
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        match url {
-            Some(url) => {
-                let has_credentials = !url.username().is_empty() || url.password().is_some();
-                Ok(Self { url: Some(url), has_credentials })
-            }
-            // Not refused here: what is refused while arguments are parsed is printed.
-            None if text.contains('@') => Ok(Self { url: None, has_credentials: true }),
-            None => Err("write a URL of http or https, such as http://collector:4318/v1/traces".to_owned()),
-        }
+        Ok(Self(match url {
+            Some(url) if !url.username().is_empty() || url.password().is_some() => Err(Fault::Credentials),
+            Some(url) => Ok(Some(url)),
+            None if text.contains('@') => Err(Fault::Credentials),
+            None => Err(Fault::NoUrl),
+        }))
     }
 }
 
@@ -37,24 +42,23 @@ impl Endpoint {
     /// As it stands.
     #[must_use]
     pub fn url(&self) -> Option<Url> {
-        self.url.clone()
+        self.0.clone().ok().flatten()
     }
 
     /// That of traces below it: "non-signal-specific endpoints are used as base URLs"
     /// (OpenTelemetry Protocol Exporter, Endpoint URLs for OTLP/HTTP).
     #[must_use]
     pub fn of_traces(&self) -> Option<Url> {
-        let mut url = self.url.clone()?;
+        let mut url = self.url()?;
         let path = format!("{}/v1/traces", url.path().trim_end_matches('/'));
         url.set_path(&path);
         Some(url)
     }
 
-    /// Whether it holds a user or a password, which a process shows in its arguments. It
-    /// may be no URL of HTTP then, either.
+    /// Why it cannot be used, if so.
     #[must_use]
-    pub fn has_credentials(&self) -> bool {
-        self.has_credentials
+    pub fn fault(&self) -> Option<Fault> {
+        self.0.as_ref().err().copied()
     }
 }
 
@@ -79,10 +83,11 @@ impl Ratio {
 
 #[cfg(test)]
 mod tests {
-    use super::{Endpoint, Ratio};
+    use super::{Endpoint, Fault, Ratio};
 
     fn endpoint(text: &str) -> Endpoint {
-        text.parse().expect("an endpoint")
+        let Ok(endpoint) = text.parse();
+        endpoint
     }
 
     #[test]
@@ -99,26 +104,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_http_is_refused_with_what_to_write() {
-        for wrong in ["collector:4318", "collector", "grpc://collector:4317", "http://", "unix:///run/otel.sock", " "] {
-            let said = wrong.parse::<Endpoint>().expect_err(wrong);
-            assert!(said.contains("http://collector:4318/v1/traces"), "{wrong}: {said}");
-        }
-    }
-
-    #[test]
-    fn credentials_in_an_endpoint_are_seen() {
-        for (text, holds) in [
-            ("https://user@c.example", true),
-            ("https://:word@c.example", true),
-            ("grpc://user:word@c.example:4317", true),
-            ("user:word@c.example:4317", true),
-            ("https://user:word@", true),
-            ("https://c.example/a@b", false),
-            ("https://c.example", false),
-            ("", false),
+    fn what_is_no_url_of_http_and_credentials_in_one_are_seen_and_not_used() {
+        let (no_url, credentials) = (Some(Fault::NoUrl), Some(Fault::Credentials));
+        for (text, wanted) in [
+            ("collector:4318", no_url),
+            ("collector", no_url),
+            ("grpc://collector:4317", no_url),
+            ("http://", no_url),
+            ("unix:///run/otel.sock", no_url),
+            (" ", no_url),
+            ("https://user@c.example", credentials),
+            ("https://:word@c.example", credentials),
+            ("grpc://user:word@c.example:4317", credentials),
+            ("user:word@c.example:4317", credentials),
+            ("https://user:word@", credentials),
+            ("https://c.example/a@b", None),
+            ("https://c.example", None),
+            ("", None),
         ] {
-            assert_eq!(endpoint(text).has_credentials(), holds, "{text}");
+            assert_eq!(endpoint(text).fault(), wanted, "{text}");
+            assert!(wanted.is_none() || endpoint(text).url().is_none(), "{text}");
         }
     }
 

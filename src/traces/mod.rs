@@ -29,7 +29,7 @@ use crate::{
 pub(crate) use call::Call;
 pub(crate) use losses::lost as spans_lost;
 
-pub use endpoint::{Endpoint, Ratio};
+pub use endpoint::{Endpoint, Fault, Ratio};
 pub use export::{Settings, Traces};
 
 /// One pass over a BotSecret: the root of a trace.
