@@ -19,14 +19,14 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
-    Api, Client, Resource,
+    Api,
     api::{ListParams, PostParams},
     client::Body,
 };
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
+    asking::{Cluster, Known, Unknown},
     findings::Stage,
     schema::{Age, age},
 };
@@ -35,8 +35,8 @@ use crate::{
     runtime::own_audiences,
 };
 
-/// How long any answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// What the chart and the manifests call the operator's container.
+const CONTAINER: &str = "botsecret";
 /// Objects a page.
 const PAGE: u32 = 500;
 
@@ -46,17 +46,6 @@ pub(super) struct Where<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
 }
-
-/// Why something is not known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unknown {
-    /// Whoever asks may not.
-    Forbidden(String),
-    /// No answer, or none that can be read.
-    Failed(String),
-}
-
-pub(super) type Known<T> = Result<T, Unknown>;
 
 /// The operator's Deployment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,57 +123,38 @@ const MADE: [(&str, &str); 4] = [
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
 ];
 
-pub(super) async fn facts(client: &Client, place: Where<'_>, stage: Stage) -> Facts {
+pub(super) async fn facts(cluster: &Cluster, place: Where<'_>, stage: Stage) -> Facts {
     let live = stage == Stage::Live;
-    let server = server(client).await;
-    let operator = if live { operator(client, place).await } else { Ok(None) };
+    let server = server(cluster).await;
+    let operator = if live { operator(cluster, place).await } else { Ok(None) };
     Facts {
         place: (place.namespace.to_owned(), place.name.to_owned()),
         now: Timestamp::now(),
         server,
-        policies_served: policies_served(client).await,
-        definitions: definitions(client).await,
-        installer: if live { Ok(Vec::new()) } else { installer(client).await },
-        namespace: namespace(client, place).await,
-        leader: if live { leader(client, place).await } else { Ok(None) },
-        policies: if live { policies(client).await } else { Ok(BTreeSet::new()) },
-        audiences: if live { audiences(client, place).await } else { Ok((None, Vec::new())) },
+        policies_served: policies_served(cluster).await,
+        definitions: definitions(cluster).await,
+        installer: if live { Ok(Vec::new()) } else { installer(cluster).await },
+        namespace: namespace(cluster, place).await,
+        leader: if live { leader(cluster, place).await } else { Ok(None) },
+        policies: if live { policies(cluster).await } else { Ok(BTreeSet::new()) },
+        audiences: if live { audiences(cluster, place).await } else { Ok((None, Vec::new())) },
         rights: match &operator {
-            Ok(Some(operator)) => rights(client, place, operator).await,
+            Ok(Some(operator)) => rights(cluster, place, operator).await,
             Ok(None) => Ok(Vec::new()),
             Err(unknown) => Err(unknown.clone()),
         },
-        bot_secrets: if live { bot_secrets(client).await } else { Ok(Vec::new()) },
+        bot_secrets: if live { bot_secrets(cluster).await } else { Ok(Vec::new()) },
         operator,
     }
 }
 
-async fn asked<T>(what: &str, answer: impl Future<Output = kube::Result<T>>) -> Known<T> {
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 401 | 403) => {
-            Err(Unknown::Forbidden(what.to_owned()))
-        }
-        Ok(Err(kube::Error::Api(status))) => Err(Unknown::Failed(format!("{what}: {}", status.message))),
-        Ok(Err(_)) => Err(Unknown::Failed(format!("{what}: no connection to the API server"))),
-        Err(_) => Err(Unknown::Failed(format!("{what}: no answer within {} s", PATIENCE.as_secs()))),
-    }
-}
-
-async fn get<K>(api: Api<K>, name: &str, what: &str) -> Known<Option<K>>
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
-{
-    asked(what, api.get_opt(name)).await
-}
-
-async fn server(client: &Client) -> Known<(Option<Timestamp>, String)> {
+async fn server(cluster: &Cluster) -> Known<(Option<Timestamp>, String)> {
     let request = hyper::Request::builder().uri("/version").body(Body::empty());
     let request = request.map_err(|_| Unknown::Failed("the API server's version".to_owned()))?;
-    let answer = asked("the API server's version", client.send(request)).await?;
+    let answer = cluster.asked("the API server's version", cluster.client.send(request)).await?;
     let date = answer.headers().get("date").and_then(|value| value.to_str().ok());
     let time = date.and_then(time_of);
-    let version = asked("the API server's version", client.apiserver_version()).await?;
+    let version = cluster.asked("the API server's version", cluster.client.apiserver_version()).await?;
     Ok((time, format!("{}.{}", version.major, version.minor)))
 }
 
@@ -193,33 +163,33 @@ pub(super) fn time_of(date: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(date).ok()
 }
 
-async fn policies_served(client: &Client) -> Known<bool> {
-    let group = client.list_api_group_resources("admissionregistration.k8s.io/v1");
-    let resources = asked("the kinds of admissionregistration.k8s.io/v1", group).await?;
+async fn policies_served(cluster: &Cluster) -> Known<bool> {
+    let group = cluster.client.list_api_group_resources("admissionregistration.k8s.io/v1");
+    let resources = cluster.asked("the kinds of admissionregistration.k8s.io/v1", group).await?;
     Ok(resources.resources.iter().any(|resource| resource.kind == "ValidatingAdmissionPolicy"))
 }
 
 /// The definitions by name, each compared with this build's.
-async fn definitions(client: &Client) -> Known<Vec<(String, Age)>> {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+async fn definitions(cluster: &Cluster) -> Known<Vec<(String, Age)>> {
+    let api: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
     let mut found = Vec::new();
     for ours in api::definitions() {
         let name = ours.metadata.name.clone().unwrap_or_default();
-        let Some(theirs) = get(api.clone(), &name, "get customresourcedefinitions").await? else { continue };
+        let Some(theirs) = cluster.get(api.clone(), &name, "get customresourcedefinitions").await? else { continue };
         let value = |definition: &CustomResourceDefinition| serde_json::to_value(definition).unwrap_or(Value::Null);
         found.push((name, age(&value(&theirs), &value(&ours))));
     }
     Ok(found)
 }
 
-async fn installer(client: &Client) -> Known<Vec<Right>> {
-    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+async fn installer(cluster: &Cluster) -> Known<Vec<Right>> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
     let mut found = Vec::new();
     for (group, resource) in MADE {
         let attributes = attributes(group, resource, "", "create", None);
         let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
         let review = SelfSubjectAccessReview { spec, ..Default::default() };
-        let answer = asked("your own rights", api.create(&PostParams::default(), &review)).await?;
+        let answer = cluster.asked("your own rights", api.create(&PostParams::default(), &review)).await?;
         let allowed = answer.status.is_some_and(|status| status.allowed);
         found.push(Right { what: format!("create {resource}.{group}"), allowed });
     }
@@ -237,8 +207,8 @@ fn attributes(group: &str, resource: &str, sub: &str, verb: &str, namespace: Opt
     }
 }
 
-async fn namespace(client: &Client, place: Where<'_>) -> Known<Option<String>> {
-    let found = get(Api::<Namespace>::all(client.clone()), place.namespace, "get namespaces").await?;
+async fn namespace(cluster: &Cluster, place: Where<'_>) -> Known<Option<String>> {
+    let found = cluster.get(Api::<Namespace>::all(cluster.client.clone()), place.namespace, "get namespaces").await?;
     let enforced = |namespace: Namespace| {
         let labels = namespace.metadata.labels.unwrap_or_default();
         labels.get("pod-security.kubernetes.io/enforce").cloned().unwrap_or_default()
@@ -246,15 +216,17 @@ async fn namespace(client: &Client, place: Where<'_>) -> Known<Option<String>> {
     Ok(found.map(enforced))
 }
 
-async fn operator(client: &Client, place: Where<'_>) -> Known<Option<Operator>> {
-    let api = Api::<Deployment>::namespaced(client.clone(), place.namespace);
-    Ok(get(api, place.name, "get deployments").await?.map(operator_of))
+async fn operator(cluster: &Cluster, place: Where<'_>) -> Known<Option<Operator>> {
+    let api = Api::<Deployment>::namespaced(cluster.client.clone(), place.namespace);
+    Ok(cluster.get(api, place.name, "get deployments").await?.map(operator_of))
 }
 
 pub(super) fn operator_of(found: Deployment) -> Operator {
     let (spec, status) = (found.spec.unwrap_or_default(), found.status.unwrap_or_default());
     let pod = spec.template.spec.unwrap_or_default();
-    let container = pod.containers.into_iter().next().unwrap_or_default();
+    // Sidecars may stand before it.
+    let named = pod.containers.iter().find(|container| container.name == CONTAINER);
+    let container = named.or(pod.containers.first()).cloned().unwrap_or_default();
     let namespaces = container.env.into_iter().flatten().find(|one| one.name == "BOTSECRET_NAMESPACES");
     let namespaces = namespaces.and_then(|one| one.value).unwrap_or_default();
     Operator {
@@ -266,9 +238,9 @@ pub(super) fn operator_of(found: Deployment) -> Operator {
     }
 }
 
-async fn leader(client: &Client, place: Where<'_>) -> Known<Option<Leader>> {
-    let api = Api::<Lease>::namespaced(client.clone(), place.namespace);
-    Ok(get(api, place.name, "get leases").await?.map(leader_of))
+async fn leader(cluster: &Cluster, place: Where<'_>) -> Known<Option<Leader>> {
+    let api = Api::<Lease>::namespaced(cluster.client.clone(), place.namespace);
+    Ok(cluster.get(api, place.name, "get leases").await?.map(leader_of))
 }
 
 pub(super) fn leader_of(lease: Lease) -> Leader {
@@ -280,18 +252,18 @@ pub(super) fn leader_of(lease: Lease) -> Leader {
     }
 }
 
-async fn policies(client: &Client) -> Known<BTreeSet<String>> {
-    let api: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
-    let all = asked("list validatingadmissionpolicybindings", api.list(&ListParams::default())).await?;
+async fn policies(cluster: &Cluster) -> Known<BTreeSet<String>> {
+    let api: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client.clone());
+    let all = cluster.asked("list validatingadmissionpolicybindings", api.list(&ListParams::default())).await?;
     Ok(all.items.into_iter().filter_map(|binding| binding.spec?.policy_name).collect())
 }
 
 /// By the token of whoever asks, where that is a ServiceAccount's: a token of any other
 /// would have to be made.
-async fn audiences(client: &Client, place: Where<'_>) -> Known<(Option<Vec<String>>, Vec<String>)> {
+async fn audiences(cluster: &Cluster, place: Where<'_>) -> Known<(Option<Vec<String>>, Vec<String>)> {
     let name = format!("{}-api-audiences", place.name);
-    let api = Api::<ConfigMap>::namespaced(client.clone(), place.namespace);
-    let listed = get(api, &name, "get configmaps").await?;
+    let api = Api::<ConfigMap>::namespaced(cluster.client.clone(), place.namespace);
+    let listed = cluster.get(api, &name, "get configmaps").await?;
     let listed = listed.and_then(|map| map.data?.remove("apiAudiences"));
     let listed = listed.map(|text| audiences_in(&text));
     let token = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/token").unwrap_or_default();
@@ -303,10 +275,10 @@ pub(super) fn audiences_in(text: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-async fn rights(client: &Client, place: Where<'_>, operator: &Operator) -> Known<Vec<Right>> {
+async fn rights(cluster: &Cluster, place: Where<'_>, operator: &Operator) -> Known<Vec<Right>> {
     let user = format!("system:serviceaccount:{}:{}", place.namespace, operator.account);
-    let whoami: Api<SelfSubjectReview> = Api::all(client.clone());
-    let me = asked("who you are", whoami.create(&PostParams::default(), &SelfSubjectReview::default())).await;
+    let whoami: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
+    let me = cluster.asked("who you are", whoami.create(&PostParams::default(), &SelfSubjectReview::default())).await;
     let me = me.ok().and_then(|review| review.status?.user_info?.username);
     let places: Vec<_> = match operator.namespaces.as_slice() {
         [] => vec![None],
@@ -318,9 +290,9 @@ async fn rights(client: &Client, place: Where<'_>, operator: &Operator) -> Known
             for verb in verbs {
                 let attributes = attributes(group, resource, sub, verb, namespace);
                 let allowed = if me.as_deref() == Some(&user) {
-                    own(client, attributes).await?
+                    own(cluster, attributes).await?
                 } else {
-                    another(client, &user, place.namespace, attributes).await?
+                    another(cluster, &user, place.namespace, attributes).await?
                 };
                 let slash = if sub.is_empty() { "" } else { "/" };
                 let dot = if group.is_empty() { "" } else { "." };
@@ -332,16 +304,16 @@ async fn rights(client: &Client, place: Where<'_>, operator: &Operator) -> Known
     Ok(found)
 }
 
-async fn own(client: &Client, attributes: ResourceAttributes) -> Known<bool> {
-    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+async fn own(cluster: &Cluster, attributes: ResourceAttributes) -> Known<bool> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
     let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
     let review = SelfSubjectAccessReview { spec, ..Default::default() };
-    let answer = asked("the operator's rights", api.create(&PostParams::default(), &review)).await?;
+    let answer = cluster.asked("the operator's rights", api.create(&PostParams::default(), &review)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-async fn another(client: &Client, user: &str, namespace: &str, attributes: ResourceAttributes) -> Known<bool> {
-    let api: Api<SubjectAccessReview> = Api::all(client.clone());
+async fn another(cluster: &Cluster, user: &str, namespace: &str, attributes: ResourceAttributes) -> Known<bool> {
+    let api: Api<SubjectAccessReview> = Api::all(cluster.client.clone());
     let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}"), "system:authenticated"]
         .map(str::to_owned);
     let spec = SubjectAccessReviewSpec {
@@ -351,16 +323,16 @@ async fn another(client: &Client, user: &str, namespace: &str, attributes: Resou
         ..Default::default()
     };
     let review = SubjectAccessReview { spec, ..Default::default() };
-    let answer = asked("create subjectaccessreviews", api.create(&PostParams::default(), &review)).await?;
+    let answer = cluster.asked("create subjectaccessreviews", api.create(&PostParams::default(), &review)).await?;
     Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
-async fn bot_secrets(client: &Client) -> Known<Vec<BotSecret>> {
-    let api: Api<BotSecret> = Api::all(client.clone());
+async fn bot_secrets(cluster: &Cluster) -> Known<Vec<BotSecret>> {
+    let api: Api<BotSecret> = Api::all(cluster.client.clone());
     let mut page = ListParams::default().limit(PAGE);
     let mut all = Vec::new();
     loop {
-        let list = asked("list botsecrets", api.list(&page)).await?;
+        let list = cluster.asked("list botsecrets", api.list(&page)).await?;
         all.extend(list.items);
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{
-    facts::{Facts, Leader, Operator, Right, Unknown},
+    asking::Unknown,
+    facts::{Facts, Leader, Operator, Right, operator_of},
     findings::{CHECKS, Finding, Stage, State, TROUBLES, examine},
     schema::Age,
     show::shown,
@@ -115,6 +116,61 @@ fn wrong(facts: &Facts, stage: Stage) -> Vec<(&'static str, String)> {
             (one.check, one.message)
         })
         .collect()
+}
+
+#[test]
+fn a_botsecret_is_looked_at_late_only_when_its_last_edit_is_long_ago() {
+    let entry = |at: &str, fields: serde_json::Value, subresource: &str| {
+        json!({
+            "manager": "kubectl", "operation": "Update", "time": at, "fieldsV1": fields, "subresource": subresource,
+        })
+    };
+    let spec = || json!({ "f:metadata": {}, "f:spec": { "f:data": {} } });
+    let (just_now, long_ago) = ("2026-01-01T11:59:59Z", "2026-01-01T11:00:00Z");
+    for (entries, is_stale) in [
+        (vec![], true),
+        (vec![entry(long_ago, spec(), "")], true),
+        (vec![entry(just_now, spec(), "")], false),
+        (vec![entry(just_now, spec(), ""), entry(long_ago, spec(), "")], false),
+        // What is not of the spec is no edit.
+        (vec![entry(just_now, json!({ "f:metadata": {} }), ""), entry(long_ago, spec(), "")], true),
+        (vec![entry(just_now, json!({ "f:status": {} }), "status")], true),
+    ] {
+        let mut object = bot_secret("bot", "Ready", "");
+        object.metadata.generation = Some(3);
+        object.metadata.managed_fields = Some(serde_json::from_value(json!(entries)).expect("managers"));
+        let mut facts = healthy();
+        facts.bot_secrets = Ok(vec![object]);
+        assert_eq!(wrong(&facts, Stage::Live).len(), usize::from(is_stale), "{entries:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_has_another_thing_to_do_than_none() {
+    let mut facts = healthy();
+    facts.bot_secrets = Err(Unknown::Unreadable("list botsecrets: something is not as it is known".to_owned()));
+    let found = examine(&facts, Stage::Live);
+    let told = found.iter().find(|one| one.state == State::Wrong).expect("it is wrong");
+    assert!(told.check == "botsecrets" && told.fix.contains("the version that the definitions are of"), "{told:?}");
+}
+
+#[test]
+fn the_operator_is_the_container_of_that_name_wherever_it_stands_and_else_the_first() {
+    let container = |name: &str, namespaces: &str| {
+        let env = json!([{ "name": "BOTSECRET_NAMESPACES", "value": namespaces }]);
+        json!({ "name": name, "image": format!("{name}:1"), "env": env })
+    };
+    let of = |containers: serde_json::Value| {
+        let spec = json!({ "selector": {}, "template": { "spec": { "containers": containers } } });
+        let deployment = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}, "spec": spec });
+        let operator = operator_of(serde_json::from_value(deployment).expect("a Deployment"));
+        (operator.image, operator.namespaces)
+    };
+    let ours = ("botsecret:1".to_owned(), vec!["trading".to_owned()]);
+    assert_eq!(of(json!([container("proxy", "x"), container("botsecret", "trading")])), ours);
+    assert_eq!(of(json!([container("botsecret", "trading"), container("proxy", "x")])), ours);
+    assert_eq!(of(json!([container("operator", "a"), container("proxy", "x")])).0, "operator:1");
+    assert_eq!(of(json!([])).0, "");
 }
 
 #[test]

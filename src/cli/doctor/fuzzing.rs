@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    facts::{Facts, Unknown, audiences_in, leader_of, operator_of, time_of},
+    asking::Unknown,
+    facts::{Facts, audiences_in, leader_of, operator_of, time_of},
     findings::{CHECKS, Stage, State, examine},
     schema::{Age, age},
     show::shown,

@@ -3,6 +3,7 @@
 //!
 //! [`facts`] asks the cluster, [`examine`] decides, [`shown`] prints.
 
+mod asking;
 mod facts;
 mod findings;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use kube::Client;
 use tokio::time::Instant;
 
 use self::{
+    asking::Cluster,
     facts::{Where, facts},
     findings::{CHECKS, Finding, Stage, State, examine},
     show::shown,
@@ -85,7 +87,8 @@ async fn look(arguments: DoctorArguments) -> Result<(), Error> {
     let place = Where { namespace: &arguments.namespace, name: &arguments.name };
     let until = arguments.wait.map(|patience| Instant::now() + patience);
     let found = loop {
-        let mut found = examine(&facts(&client, place, stage).await, stage);
+        let cluster = Cluster::new(client.clone(), until);
+        let mut found = examine(&facts(&cluster, place, stage).await, stage);
         found.retain(|finding| !arguments.skip.iter().any(|check| check == finding.check));
         let wrong = found.iter().any(|finding| finding.state == State::Wrong);
         if !wrong || until.is_none_or(|until| Instant::now() + AGAIN > until) {
