@@ -126,33 +126,37 @@ impl Gate {
                 |rule: &Rule| rule.method == request.method() && request.uri().path().ends_with(&rule.path_end);
             rules.iter().position(matches).map(|index| rules.remove(index))
         };
-        let Some(Rule { fault, caught, mut freed, answered, .. }) = rule else { return self.forward(request).await };
-        match fault {
+        let Some(mut rule) = rule else { return self.forward(request).await };
+        match rule.fault {
             Fault::HoldRequest => {
-                caught.send_replace(true);
+                rule.caught.send_replace(true);
                 std::future::pending().await
             }
             Fault::Delay => {
                 // All of it is here before its sender is stopped.
                 let (head, body) = request.into_parts();
                 let body = BodyExt::collect(body).await?.to_bytes();
-                caught.send_replace(true);
-                freed.wait_for(|freed| *freed).await?;
+                rule.caught.send_replace(true);
+                rule.freed.wait_for(|freed| *freed).await?;
                 let reply = self.upstream.send(&head, body).await?;
-                answered.send_replace(Some(reply.status().as_u16()));
+                rule.answered.send_replace(Some(reply.status().as_u16()));
                 Ok(reply)
             }
             Fault::Refuse(code) => {
-                caught.send_replace(true);
+                rule.caught.send_replace(true);
                 Ok(refusal(code))
             }
             Fault::HoldReply | Fault::LoseReply | Fault::RefuseAfterwards(_) => {
                 let reply = self.forward(request).await?;
-                let code = reply.status();
+                if !reply.status().is_success() {
+                    // It took no effect, as a patch of what has changed meanwhile. Its
+                    // sender tries again, and the trap is there for that.
+                    self.shared.rules.lock().unwrap().push(rule);
+                    return Ok(reply);
+                }
                 BodyExt::collect(reply.into_body()).await?;
-                anyhow::ensure!(code.is_success(), "it took no effect: {code}");
-                caught.send_replace(true);
-                match fault {
+                rule.caught.send_replace(true);
+                match rule.fault {
                     Fault::HoldReply => std::future::pending().await,
                     Fault::RefuseAfterwards(code) => Ok(refusal(code)),
                     _ => anyhow::bail!("the reply is lost"),

@@ -2,20 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{AccountFacts, Departed, ObjectKey, Scoped, Wake, World, is_older, key_of};
+use super::{AccountFacts, Departed, ObjectKey, Scoped, Wake, World, is_older, key_of, sort};
 use crate::api::{ANNOTATION_REFRESH, BotSecret};
 
 impl World {
     pub(super) fn take_bot_secret(&mut self, scope: &str, change: Scoped<Box<BotSecret>>) -> Vec<(ObjectKey, Wake)> {
-        let (put, gone) = match change {
-            Scoped::Begin => {
-                self.bot_secrets.begin(scope, |key| scope.is_empty() || key.namespace == scope);
-                return Vec::new();
-            }
-            Scoped::Put(object) => (Some(object), Vec::new()),
-            Scoped::Gone(key) => (None, self.bot_secrets.remove(&key).map(|old| (key, old)).into_iter().collect()),
-            Scoped::End => (None, self.bot_secrets.finish(scope)),
-        };
+        let (put, gone) = sort(&mut self.bot_secrets, scope, change);
         let mut wakes = Vec::new();
         for (key, old) in gone {
             wakes.push((key.clone(), Wake::Look));
@@ -70,15 +62,7 @@ impl World {
         scope: &str,
         change: Scoped<(ObjectKey, AccountFacts)>,
     ) -> Vec<(ObjectKey, Wake)> {
-        let (put, gone) = match change {
-            Scoped::Begin => {
-                self.accounts.begin(scope, |key| scope.is_empty() || key.namespace == scope);
-                return Vec::new();
-            }
-            Scoped::Put(put) => (Some(put), Vec::new()),
-            Scoped::Gone(key) => (None, self.accounts.remove(&key).map(|old| (key, old)).into_iter().collect()),
-            Scoped::End => (None, self.accounts.finish(scope)),
-        };
+        let (put, gone) = sort(&mut self.accounts, scope, change);
         let mut keys = Vec::new();
         for (key, old) in gone {
             self.departed.push(Departed::Account(old.uid));

@@ -182,6 +182,19 @@ impl World {
     }
 }
 
+/// What is there and what is gone by this change.
+fn sort<T, V>(tracked: &mut Tracked<ObjectKey, V>, scope: &str, change: Scoped<T>) -> (Option<T>, Vec<(ObjectKey, V)>) {
+    match change {
+        Scoped::Begin => {
+            tracked.begin(scope, |key| scope.is_empty() || key.namespace == scope);
+            (None, Vec::new())
+        }
+        Scoped::Put(object) => (Some(object), Vec::new()),
+        Scoped::Gone(key) => (None, tracked.remove(&key).map(|old| (key, old)).into_iter().collect()),
+        Scoped::End => (None, tracked.finish(scope)),
+    }
+}
+
 /// The common part of taking in a change of a kind that is kept whole. Answers the keys
 /// of which something changed, and the UIDs of objects that are no more.
 fn take<T, S: PartialEq>(
@@ -191,24 +204,17 @@ fn take<T, S: PartialEq>(
     meta: impl Fn(&T) -> &ObjectMeta,
     spec: impl Fn(&T) -> &S,
 ) -> (Vec<ObjectKey>, Vec<String>) {
-    let gone = match change {
-        Scoped::Begin => {
-            tracked.begin(scope, |key| scope.is_empty() || key.namespace == scope);
-            Vec::new()
+    let (put, mut gone) = sort(tracked, scope, change);
+    if let Some(object) = put {
+        let key = key_of(meta(&object));
+        let object = Arc::new(*object);
+        let Some(old) = tracked.put(key.clone(), object.clone()) else { return (vec![key], Vec::new()) };
+        if meta(&old).uid == meta(&object).uid {
+            let is_same = spec(&old) == spec(&object);
+            return (if is_same { Vec::new() } else { vec![key] }, Vec::new());
         }
-        Scoped::Put(object) => {
-            let key = key_of(meta(&object));
-            let object = Arc::new(*object);
-            let Some(old) = tracked.put(key.clone(), object.clone()) else { return (vec![key], Vec::new()) };
-            if meta(&old).uid == meta(&object).uid {
-                let is_same = spec(&old) == spec(&object);
-                return (if is_same { Vec::new() } else { vec![key] }, Vec::new());
-            }
-            vec![(key, old)]
-        }
-        Scoped::Gone(key) => tracked.remove(&key).map(|old| (key, old)).into_iter().collect(),
-        Scoped::End => tracked.finish(scope),
-    };
+        gone.push((key, old));
+    }
     let uids = gone.iter().filter_map(|(_, old)| meta(old).uid.clone()).collect();
     (gone.into_iter().map(|(key, _)| key).collect(), uids)
 }

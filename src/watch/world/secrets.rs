@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{ObjectKey, Scoped, Wake, World, version};
+use super::{ObjectKey, Scoped, Wake, World, sort, version};
 use crate::{
     api::CreationPolicy,
     watch::{SecretFacts, tracked::Tracked},
@@ -70,24 +70,6 @@ impl World {
         } else if put_newer(&mut self.secrets, &key, facts) {
             self.lost.remove(&key);
         }
-    }
-}
-
-/// What is there and what is gone by this change.
-#[allow(clippy::type_complexity, reason = "two lists of what the index holds")]
-fn sort(
-    secrets: &mut Secrets,
-    scope: &str,
-    change: Scoped<Box<SecretFacts>>,
-) -> (Option<Box<SecretFacts>>, Vec<(ObjectKey, Arc<SecretFacts>)>) {
-    match change {
-        Scoped::Begin => {
-            secrets.begin(scope, |key| scope.is_empty() || key.namespace == scope);
-            (None, Vec::new())
-        }
-        Scoped::Put(facts) => (Some(facts), Vec::new()),
-        Scoped::Gone(key) => (None, secrets.remove(&key).map(|old| (key, old)).into_iter().collect()),
-        Scoped::End => (None, secrets.finish(scope)),
     }
 }
 
